@@ -1,0 +1,73 @@
+"""The fact that an edit changes: ``(subject, relation, object)`` as text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from knowedit.errors import InputError
+
+SLOT = "{}"
+
+
+def split_template(template: str) -> tuple[str, str]:
+    """The text before and after the subject's slot.
+
+    Args:
+        template: text with the slot ``{}`` exactly once and no other brace.
+
+    Raises:
+        InputError: no slot, more than one, or a brace elsewhere.
+    """
+    found = template.count(SLOT)
+    if found != 1:
+        raise InputError(
+            f"the prompt {template!r} has {found} slots '{{}}', expected exactly one: "
+            "write '{}' where the subject belongs"
+        )
+    before, after = template.split(SLOT)
+    if set("{}") & set(before + after):
+        raise InputError(
+            f"the prompt {template!r} has a brace besides its slot '{{}}': remove it, only the slot may have braces"
+        )
+    return before, after
+
+
+def fill(template: str, subject: str) -> str:
+    """``template`` with ``subject`` in its slot; braces in the subject are plain text."""
+    before, after = split_template(template)
+    return before + subject + after
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A requested change: after ``prompt`` with ``subject`` in its slot, say ``target_new``.
+
+    Attributes:
+        subject: the entity, as it is to stand in the prompt.
+        prompt: text with one ``{}`` for the subject, up to (not including) the object.
+        target_new: the new object; a leading space is added later where the tokenizer needs one.
+        target_true: what the model says before the edit, if known.
+        relation: a name for the relation, if known.
+
+    Raises:
+        InputError: an empty field, or a prompt that is not a template.
+    """
+
+    subject: str
+    prompt: str
+    target_new: str
+    target_true: str | None = None
+    relation: str | None = None
+
+    def __post_init__(self) -> None:
+        split_template(self.prompt)
+        for field in ("subject", "target_new"):
+            if not getattr(self, field).strip():
+                raise InputError(f"the fact has an empty {field}: give at least one visible character")
+        if self.subject != self.subject.strip():
+            raise InputError(f"the subject {self.subject!r} begins or ends with white space: put it in the prompt")
+
+    @property
+    def text(self) -> str:
+        """The prompt with the subject filled in."""
+        return fill(self.prompt, self.subject)
