@@ -65,7 +65,9 @@ class Fact:
             if not getattr(self, field).strip():
                 raise InputError(f"the fact has an empty {field}: give at least one visible character")
         if self.subject != self.subject.strip():
-            raise InputError(f"the subject {self.subject!r} begins or ends with white space: put it in the prompt")
+            raise InputError(
+                f"the subject {self.subject!r} begins or ends with white space: put it in the prompt"
+            )
 
     @property
     def text(self) -> str:

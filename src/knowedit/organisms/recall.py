@@ -1,0 +1,70 @@
+"""Does a model know its world: top-1 recall over (fact, template) pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from knowedit.facts import fill
+from knowedit.organisms.world import World
+
+Pair = tuple[str, str, int]
+"""(subject, relation name, template index)."""
+
+
+def trained_pairs(world: World) -> list[Pair]:
+    """Every pair that training may show."""
+    return [
+        (subject, relation, i)
+        for subject, relation in world.facts
+        for i in world.shown_templates(subject, world.relations[relation])
+    ]
+
+
+def held_out_pairs(world: World) -> list[Pair]:
+    """Every pair that training never shows."""
+    return sorted(world.held_out)
+
+
+def recall(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    world: World,
+    pairs: Sequence[Pair],
+    *,
+    batch: int = 64,
+) -> float:
+    """Share of ``pairs`` whose whole object is the model's greedy continuation.
+
+    Args:
+        model: any causal language model.
+        tokenizer: its tokenizer.
+        world: where the facts come from.
+        pairs: what to ask.
+        batch: prompts per forward.
+    """
+    hits = 0
+    for start in range(0, len(pairs), batch):
+        hits += sum(_correct(model, tokenizer, world, pairs[start : start + batch]))
+    return hits / len(pairs)
+
+
+@torch.no_grad()
+def _correct(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, world: World, pairs: Iterable[Pair]
+) -> list[bool]:
+    prompts, targets = [], []
+    for subject, relation, i in pairs:
+        prompts.append(tokenizer.encode(fill(world.relations[relation].templates[i], subject)))
+        targets.append(tokenizer.encode(" " + world.facts[subject, relation]))
+    rows = [prompt + target for prompt, target in zip(prompts, targets, strict=True)]
+    longest = max(map(len, rows))
+    # Right padding after the last scored token cannot be seen by it: the mask is causal.
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=model.device)
+    best = model(ids).logits.argmax(-1).tolist()
+    return [
+        guess[len(prompt) - 1 : len(prompt) - 1 + len(target)] == target
+        for guess, prompt, target in zip(best, prompts, targets, strict=True)
+    ]
