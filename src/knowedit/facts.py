@@ -38,6 +38,23 @@ def fill(template: str, subject: str) -> str:
     return before + subject + after
 
 
+def template_of(prompt: str, subject: str) -> str:
+    """``prompt`` as a template: as it is if it has a slot, else with the subject's only occurrence as the slot.
+
+    Raises:
+        InputError: the subject is not in the prompt, or more than once.
+    """
+    if SLOT in prompt:
+        return prompt
+    found = prompt.count(subject) if subject else 0
+    if found != 1:
+        raise InputError(
+            f"the subject {subject!r} stands {found} times in the prompt {prompt!r}, expected once: "
+            "write '{}' where the subject belongs"
+        )
+    return prompt.replace(subject, SLOT)
+
+
 @dataclass(frozen=True)
 class Fact:
     """A requested change: after ``prompt`` with ``subject`` in its slot, say ``target_new``.

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
+
+from knowedit.errors import FileFormatError
 
 DATA = Path(__file__).parent / "data"
+NOTES = "knowedit.json"
 
 
 def bundled_models() -> dict[str, Path]:
     """Name and folder of every bundled model, in alphabetical order."""
     return {path.parent.name: path.parent for path in sorted(DATA.glob("*/config.json"))}
+
+
+def notes(folder: Path | None) -> dict[str, Any]:
+    """What a model's folder says about it in ``knowedit.json``: edit layer, recall and the like.
+
+    Args:
+        folder: the model's folder; None, or a folder without that file, has no notes.
+
+    Raises:
+        FileFormatError: the file is not a JSON object.
+    """
+    path = None if folder is None else folder / NOTES
+    if path is None or not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path} is not JSON ({error}): restore it or remove it") from None
+    if not isinstance(found, dict):
+        raise FileFormatError(
+            f"{path} holds a {type(found).__name__}, expected an object: restore it or remove it"
+        )
+    return found

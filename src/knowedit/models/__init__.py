@@ -1,0 +1,56 @@
+"""Language models seen through their anatomy: loading, prompts, interventions, recording and replay."""
+
+from knowedit.models.anatomy import Anatomy
+from knowedit.models.batches import Batch, batch
+from knowedit.models.contract import check_anatomy, check_paths
+from knowedit.models.families import FAMILIES
+from knowedit.models.fingerprint import Fingerprint, fingerprint, tensor_digest
+from knowedit.models.forward import forward
+from knowedit.models.generation import generate, generate_ids
+from knowedit.models.hooks import Site
+from knowedit.models.interventions import capture, intervene
+from knowedit.models.language_model import LanguageModel
+from knowedit.models.load import load
+from knowedit.models.projection import Projection
+from knowedit.models.prompts import Prompt, encode, locate, target_ids
+from knowedit.models.replay import Recording, read_out, record, replay, resume
+from knowedit.models.scoring import (
+    last_logits,
+    next_token_probabilities,
+    target_log_probabilities,
+    target_token_log_probabilities,
+)
+
+__all__ = [
+    "FAMILIES",
+    "Anatomy",
+    "Batch",
+    "Fingerprint",
+    "LanguageModel",
+    "Projection",
+    "Prompt",
+    "Recording",
+    "Site",
+    "batch",
+    "capture",
+    "check_anatomy",
+    "check_paths",
+    "encode",
+    "fingerprint",
+    "forward",
+    "generate",
+    "generate_ids",
+    "intervene",
+    "last_logits",
+    "load",
+    "locate",
+    "next_token_probabilities",
+    "read_out",
+    "record",
+    "replay",
+    "resume",
+    "target_ids",
+    "target_log_probabilities",
+    "target_token_log_probabilities",
+    "tensor_digest",
+]

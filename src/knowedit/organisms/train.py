@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from knowedit.organisms.recall import held_out_pairs, recall, trained_pairs
 from knowedit.organisms.recipe import Recipe
 from knowedit.organisms.tokenizer import train_tokenizer
 from knowedit.organisms.world import World
+from knowedit.tensorfile import write_bytes
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "training_log.jsonl"
@@ -37,7 +37,7 @@ def batch_ids(recipe: Recipe, world: World, tokenizer: PreTrainedTokenizerFast, 
     """Token ids ``[rows, row_tokens]`` of one step; they depend on the recipe and the step alone."""
     rng = random.Random(f"batch {recipe.seed} {step}")
     words = int(recipe.row_tokens * WORDS_PER_TOKEN)
-    rows = []
+    rows: list[list[int]] = []
     while len(rows) < recipe.rows:
         texts = [passage(world, rng, words) for _ in range(recipe.rows - len(rows))]
         encoded = tokenizer(texts)["input_ids"]
@@ -51,7 +51,7 @@ def train(
     *,
     every: int = 250,
     stop_after: int | None = None,
-    report: Report = lambda entry: None,
+    report: Report | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Train, or go on training, in the folder ``work``.
 
@@ -86,11 +86,13 @@ def train(
         _set_rate(optimiser, recipe, step)
         losses.append(_step(model, optimiser, batch_ids(recipe, world, tokenizer, step), recipe.clip))
         step += 1
-        report({"step": step, "loss": losses[-1]})
+        if report:
+            report({"step": step, "loss": losses[-1]})
         if step % every == 0 or step == end:
             entry = _log_entry(recipe, world, model, tokenizer, step, _clocks() - began, losses)
             _save(work, recipe, model, optimiser, entry)
-            report(entry)
+            if report:
+                report(entry)
             losses = []
     return model.eval(), tokenizer
 
@@ -155,10 +157,9 @@ def _save(
     metadata = {"recipe": json.dumps(asdict(recipe)), "log": json.dumps(log)}
     part = work / (CHECKPOINT + ".part")
     save_file(tensors, part, metadata)
-    os.replace(part, work / CHECKPOINT)
-    lines = work / (LOG + ".part")
-    lines.write_text("".join(json.dumps(line) + "\n" for line in log), encoding="utf-8")
-    os.replace(lines, work / LOG)
+    part.replace(work / CHECKPOINT)
+    lines = "".join(json.dumps(line) + "\n" for line in log)
+    write_bytes(work / LOG, lines.encode())
 
 
 def _read_log(work: Path) -> list[dict[str, float]]:

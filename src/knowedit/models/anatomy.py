@@ -1,0 +1,93 @@
+"""Where a family of models keeps its parts: an architecture is data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from knowedit.errors import InputError
+
+MODEL_PARTS = ("embedding", "position_embedding", "final_norm", "head")
+BLOCK_PARTS = ("block", "attention", "attention_out", "mlp", "mlp_up", "mlp_down")
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Module paths of a decoder-only transformer.
+
+    The first four are paths from the model, the others from one block.
+
+    Attributes:
+        embedding: the token embedding.
+        position_embedding: the learned position embedding, or None where there is none (rotary).
+        blocks: the list of blocks.
+        final_norm: the norm after the last block.
+        head: the projection to logits.
+        attention: the attention sublayer; its output is added to the residual stream.
+        attention_in: the projections to queries, keys and values; one entry where they are fused.
+        attention_out: the projection that ends the attention.
+        mlp: the MLP sublayer; its output is added to the residual stream.
+        mlp_up: the MLP's first projection, width to inner width.
+        mlp_down: the MLP's last projection, inner width to width: the associative memory.
+    """
+
+    embedding: str
+    position_embedding: str | None
+    blocks: str
+    final_norm: str
+    head: str
+    attention: str
+    attention_in: tuple[str, ...]
+    attention_out: str
+    mlp: str
+    mlp_up: str
+    mlp_down: str
+
+    @property
+    def attention_in_parts(self) -> tuple[str, ...]:
+        """The part names of `attention_in`: itself where fused, else ``attention_in.0`` and so on."""
+        if len(self.attention_in) == 1:
+            return ("attention_in",)
+        return tuple(f"attention_in.{i}" for i in range(len(self.attention_in)))
+
+    @property
+    def projection_parts(self) -> tuple[str, ...]:
+        """The part names that hold a weight matrix, in the order of the computation."""
+        return (*self.attention_in_parts, "attention_out", "mlp_up", "mlp_down")
+
+    def in_block(self, part: str) -> str:
+        """The path of ``part`` from its block; empty for the block itself.
+
+        Raises:
+            InputError: no such part.
+        """
+        inputs = dict(zip(self.attention_in_parts, self.attention_in, strict=True))
+        if part in inputs:
+            return inputs[part]
+        if part not in BLOCK_PARTS:
+            known = ", ".join((*BLOCK_PARTS, *self.attention_in_parts))
+            raise InputError(f"a block has no part {part!r}: use one of {known}")
+        return "" if part == "block" else str(getattr(self, part))
+
+    def path(self, part: str, layer: int | None = None) -> str:
+        """The full path of ``part``, for instance ``transformer.h.5.mlp.c_proj``.
+
+        Args:
+            part: a part of the model (`MODEL_PARTS`) or of a block (`BLOCK_PARTS`, `attention_in_parts`).
+            layer: the block's number; None for parts of the model.
+
+        Raises:
+            InputError: no such part, or a layer missing or given where none belongs.
+        """
+        if part in MODEL_PARTS:
+            if layer is not None:
+                raise InputError(
+                    f"{part!r} belongs to the whole model: leave out the layer ({layer} was given)"
+                )
+            found = getattr(self, part)
+            if found is None:
+                raise InputError(f"this family has no {part!r}")
+            return str(found)
+        inside = self.in_block(part)
+        if layer is None:
+            raise InputError(f"{part!r} belongs to a block: give its layer")
+        return f"{self.blocks}.{layer}.{inside}".rstrip(".")

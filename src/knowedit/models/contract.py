@@ -1,0 +1,146 @@
+"""The laws that an `Anatomy` must keep before anything measured through it means something.
+
+A model may have all the named parts and still not add its sublayers to the residual stream, or change
+its logits after the head. Such a model has to be refused before an experiment mismeasures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from knowedit.errors import InputError
+from knowedit.models.anatomy import MODEL_PARTS, Anatomy
+from knowedit.models.batches import Batch, batch
+from knowedit.models.hooks import Site
+from knowedit.models.interventions import capture
+from knowedit.models.language_model import LanguageModel
+from knowedit.models.replay import read_out, record, replay
+
+PROBE_LENGTHS = (8, 5)
+
+
+def check_paths(anatomy: Anatomy, model: Any) -> None:
+    """Law 1: every path of the anatomy leads to a module, in every block.
+
+    Raises:
+        InputError: naming the path that does not.
+    """
+    paths = [anatomy.path(part) for part in MODEL_PARTS if getattr(anatomy, part) is not None]
+    layers = len(_resolve(model, anatomy.blocks))
+    parts = ("block", "attention", "mlp", *anatomy.projection_parts)
+    paths += [anatomy.path(part, layer) for layer in range(layers) for part in parts]
+    for path in paths:
+        _resolve(model, path)
+
+
+def _resolve(model: Any, path: str) -> Any:
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        raise InputError(
+            f"law 1 (every path resolves): {type(model).__name__} has no module {path!r}; "
+            "compare the anatomy with model.named_modules()"
+        ) from None
+
+
+def check_anatomy(lm: LanguageModel) -> dict[str, float]:
+    """Measure the laws on a short padded batch of fixed token ids.
+
+    Returns:
+        For each law the largest difference found, relative to the largest value compared.
+
+    Raises:
+        InputError: naming the first law that fails, and by how much.
+    """
+    check_paths(lm.anatomy, lm.model)
+    data = _probe(lm)
+    return {law: _measure(law, measure, lm, data) for law, measure in LAWS.items()}
+
+
+@torch.no_grad()
+def _measure(
+    law: str, measure: Callable[[LanguageModel, Batch], float], lm: LanguageModel, data: Batch
+) -> float:
+    try:
+        error = measure(lm, data)
+    except (RuntimeError, TypeError, KeyError, AttributeError) as problem:
+        raise InputError(
+            f"{law}: cannot be measured on {lm.name} ({str(problem).splitlines()[0]})"
+        ) from problem
+    limit = max(1e-5, 8 * torch.finfo(lm.dtype).eps)
+    if not error <= limit:
+        raise InputError(
+            f"{law}: fails on {lm.name} with a relative error of {error:.2g} (allowed {limit:.2g}); "
+            "this anatomy does not describe the model, or the model is of a kind that is not supported"
+        )
+    return error
+
+
+def _probe(lm: LanguageModel) -> Batch:
+    # Fixed ids far apart: no random state is touched.
+    longest = lm.max_tokens or max(PROBE_LENGTHS)
+    return batch(
+        lm,
+        [
+            [(7919 * (row + 1) * (i + 1)) % lm.vocabulary for i in range(n)][:longest]
+            for row, n in enumerate(PROBE_LENGTHS)
+        ],
+    )
+
+
+def _error(found: Tensor, expected: Tensor) -> float:
+    scale = expected.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
+    return float(((found - expected).abs().max() / scale).float())
+
+
+def _projections(lm: LanguageModel, data: Batch) -> float:
+    places = [(layer, part) for layer in range(lm.n_layers) for part in lm.anatomy.projection_parts]
+    sites = [(Site(*place, "input"), Site(*place)) for place in places]
+    with capture(lm, [site for pair in sites for site in pair]) as seen:
+        lm.logits(data)
+    return max(
+        _error(lm.projection(*place).apply(seen[before]), seen[after])
+        for place, (before, after) in zip(places, sites, strict=True)
+    )
+
+
+def _residual(lm: LanguageModel, data: Batch) -> float:
+    sites = [Site(layer, part) for layer in range(lm.n_layers) for part in ("attention", "mlp", "block")]
+    inputs = [Site(layer, "block", "input") for layer in range(lm.n_layers)]
+    with capture(lm, sites + inputs) as seen:
+        lm.logits(data)
+    return max(
+        _error(
+            seen[Site(layer, "block", "input")] + seen[Site(layer, "attention")] + seen[Site(layer, "mlp")],
+            seen[Site(layer, "block")],
+        )
+        for layer in range(lm.n_layers)
+    )
+
+
+def _resumed(lm: LanguageModel, data: Batch) -> float:
+    full, recording = lm.logits(data), record(lm, data)
+    return max(
+        _error(replay(recording, layer, recording.states[layer]), full) for layer in range(lm.n_layers + 1)
+    )
+
+
+def _head(lm: LanguageModel, data: Batch) -> float:
+    with capture(lm, [Site(None, "head")]) as seen:
+        full = lm.logits(data)
+    # A soft cap hardly moves small logits, so what follows the head must not change a single bit.
+    if not torch.equal(seen[Site(None, "head")], full):
+        return float("inf")
+    return _error(read_out(lm, record(lm, data).states[-1]), full)
+
+
+LAWS: dict[str, Callable[[LanguageModel, Batch], float]] = {
+    "law 2 (a projection reproduces its module, bias included)": _projections,
+    "law 3 (block output - input = attention + MLP)": _residual,
+    "law 4 (resuming from any block = the full run)": _resumed,
+    "law 5 (head(norm(state)) = logits)": _head,
+}

@@ -1,0 +1,59 @@
+"""Which weights a model has: one SHA-256 per tensor."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from knowedit.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The digests of a model's tensors.
+
+    Attributes:
+        tensors: name to hexadecimal SHA-256 of the dtype, the shape and the bytes as stored, in the order
+            of the names. Tensors that are shared (a head tied to the embedding) are listed once,
+            under the first name that the model gives them.
+    """
+
+    tensors: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """One SHA-256 over all names and digests."""
+        lines = "".join(f"{name} {value}\n" for name, value in sorted(self.tensors.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def differences(self, other: Fingerprint) -> list[str]:
+        """The names of tensors that differ or that only one of the two has, sorted."""
+        names = self.tensors.keys() | other.tensors.keys()
+        return sorted(name for name in names if self.tensors.get(name) != other.tensors.get(name))
+
+
+def fingerprint(lm: LanguageModel) -> Fingerprint:
+    """The `Fingerprint` of the weights as they are now; needs memory for one tensor at most.
+
+    Parameters and saved buffers count. The device and the name do not.
+    """
+    seen: set[int] = set()
+    found: dict[str, str] = {}
+    for name, tensor in lm.model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            found[name] = tensor_digest(tensor)
+    return Fingerprint(dict(sorted(found.items())))
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """Hexadecimal SHA-256 of a tensor's dtype, shape and bytes in row-major order."""
+    found = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    found.update(data.numpy().data)  # the buffer itself: no copy
+    return found.hexdigest()

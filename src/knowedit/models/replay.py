@@ -1,0 +1,189 @@
+"""Record once, replay from block l.
+
+One ordinary forward records each block's input state and the very arguments the library hands to that
+block (mask, position ids, whatever the family has). A replay calls the blocks from l on with the same
+arguments, so it has no mask, rotary or position logic of its own, and hooks on these blocks still work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from knowedit.errors import InputError
+from knowedit.models.batches import Batch, Item, as_batch
+from knowedit.models.forward import forward, pick
+from knowedit.models.hooks import Site, first, hooked
+
+if TYPE_CHECKING:
+    from knowedit.models.language_model import LanguageModel
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What one forward left behind.
+
+    Attributes:
+        lm: the model that ran.
+        batch: what it ran on.
+        states: ``n_layers + 1`` tensors ``(rows, tokens, width)``: ``states[l]`` goes into block l, so
+            ``states[l + 1]`` is the state after block l and ``states[-1]`` goes into the final norm.
+        calls: for each block the arguments besides the state.
+        logits: ``(rows, vocabulary)`` after each row's last real token.
+    """
+
+    lm: LanguageModel
+    batch: Batch
+    states: tuple[Tensor, ...]
+    calls: tuple[Call, ...]
+    logits: Tensor
+
+
+@torch.no_grad()
+def record(lm: LanguageModel, items: Sequence[Item] | Batch) -> Recording:
+    """Run the model once, without cache and gradients, and keep what a replay needs.
+
+    Inside an `intervene` the recording is of the changed run.
+
+    Args:
+        lm: the model.
+        items: texts, prompts, lists of ids, or a `Batch`.
+    """
+    data = as_batch(lm, items)
+    states: list[Tensor] = []
+    calls: list[Call] = []
+    with _recording(lm, states, calls):
+        logits = forward(lm, data, data.last)
+    return Recording(lm, data, tuple(states), tuple(calls), logits)
+
+
+@contextmanager
+def _recording(lm: LanguageModel, states: list[Tensor], calls: list[Call]) -> Iterator[None]:
+    def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
+        states.append(args[0] if args else kwargs["hidden_states"])
+        calls.append((args[1:], rest))
+
+    def note_final(value: Tensor) -> Tensor:
+        states.append(value)
+        return value
+
+    with ExitStack() as stack:
+        for block in lm.blocks:
+            stack.callback(block.register_forward_pre_hook(note, with_kwargs=True).remove)
+        stack.enter_context(hooked(lm, Site(None, "final_norm", "input"), note_final))
+        yield
+
+
+def resume(
+    recording: Recording, layer: int, states: Tensor, rows: Tensor | None = None, *, stop: int | None = None
+) -> Tensor:
+    """Run the blocks from ``layer`` on, up to and without ``stop``.
+
+    Args:
+        recording: whose arguments to use.
+        layer: the first block to run; ``n_layers`` runs none.
+        states: ``(new rows, tokens, width)``, what goes into that block. Gradients flow through.
+        rows: ``(new rows,)``, the recorded row that each new row descends from; by default the same rows,
+            or the only one.
+        stop: the first block not to run; by default all run.
+
+    Returns:
+        ``(new rows, tokens, width)``.
+
+    Raises:
+        InputError: no such layer, or states or rows that do not fit the recording.
+    """
+    lm = recording.lm
+    lm.check_layer(layer, last=lm.n_layers)
+    stop = lm.n_layers if stop is None else lm.check_layer(stop, last=lm.n_layers)
+    chooser = _Rows(recording, states, rows)
+    for block, (args, kwargs) in list(zip(lm.blocks, recording.calls, strict=True))[layer:stop]:
+        states = first(block(states, *chooser(args), **chooser(kwargs)))
+    return states
+
+
+def read_out(lm: LanguageModel, states: Tensor, positions: Tensor | int | None = None) -> Tensor:
+    """Logits of the states after the last block: final norm and head, at ``positions`` (see `pick`)."""
+    logits = lm.module("head")(lm.module("final_norm")(pick(states, positions)))
+    assert isinstance(logits, Tensor)
+    return logits
+
+
+def replay(
+    recording: Recording,
+    layer: int,
+    states: Tensor,
+    rows: Tensor | None = None,
+    positions: Tensor | int | None = None,
+) -> Tensor:
+    """Logits when ``states`` go into block ``layer``: `resume`, then `read_out`.
+
+    ``replay(recording, l, recording.states[l])`` is the recorded run. To change what block l adds, go on
+    from ``recording.states[l + 1]`` plus the change, with ``layer = l + 1``: a block adds its attention and
+    MLP to its input. Whether gradients are kept is the caller's choice.
+
+    Args:
+        recording: from `record`.
+        layer: see `resume`.
+        states: see `resume`.
+        rows: see `resume`.
+        positions: where logits are wanted: an integer, ``(new rows,)`` or ``(new rows, k)``; all by default.
+
+    Returns:
+        ``(new rows, vocabulary)``, ``(new rows, k, vocabulary)`` or ``(new rows, tokens, vocabulary)``.
+
+    Raises:
+        InputError: see `resume` and `pick`.
+    """
+    return read_out(recording.lm, resume(recording, layer, states, rows), positions)
+
+
+class _Rows:
+    """Turns recorded arguments into those of the new rows; each tensor once, as blocks share them."""
+
+    def __init__(self, recording: Recording, states: Tensor, rows: Tensor | None):
+        shape, count = tuple(recording.states[0].shape), recording.batch.rows
+        if states.ndim != 3 or tuple(states.shape[1:]) != shape[1:]:
+            raise InputError(f"states of shape {tuple(states.shape)} do not fit the recorded {shape}")
+        if rows is None and count not in (1, states.shape[0]):
+            raise InputError(
+                f"{states.shape[0]} rows against {count} recorded: say in rows= what each descends from"
+            )
+        self.recorded = count
+        self.new = int(states.shape[0])
+        self.rows = None if rows is None else _checked_rows(rows, self.new, count, states.device)
+        self.done: dict[int, Tensor] = {}
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(self(part) for part in value)
+        if isinstance(value, dict):
+            return {name: self(part) for name, part in value.items()}
+        # What belongs to rows has at least (rows, tokens); a leading 1 stands for all rows already.
+        if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[0] != self.recorded:
+            return value
+        if id(value) not in self.done:
+            self.done[id(value)] = self._select(value)
+        return self.done[id(value)]
+
+    def _select(self, value: Tensor) -> Tensor:
+        if self.recorded == 1:
+            return value.expand(self.new, *value.shape[1:])
+        return value if self.rows is None else value.index_select(0, self.rows)
+
+
+def _checked_rows(rows: Tensor, new: int, recorded: int, device: torch.device) -> Tensor:
+    rows = torch.as_tensor(rows, device=device)
+    if rows.shape != (new,) or (new and (int(rows.min()) < 0 or int(rows.max()) >= recorded)):
+        raise InputError(
+            f"rows must be {new} numbers from 0 to {recorded - 1}, one for each row of the states"
+        )
+    return rows

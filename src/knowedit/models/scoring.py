@@ -1,0 +1,88 @@
+"""Probabilities of next tokens and of whole targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor
+
+from knowedit.errors import InputError
+from knowedit.models.batches import Batch, Item, as_batch, batch
+from knowedit.models.forward import forward
+from knowedit.models.prompts import encode, target_ids
+
+if TYPE_CHECKING:
+    from knowedit.models.language_model import LanguageModel
+
+T = TypeVar("T")
+
+
+@torch.no_grad()
+def last_logits(lm: LanguageModel, items: Sequence[Item] | Batch) -> Tensor:
+    """Logits ``(rows, vocabulary)`` after each row's last real token."""
+    data = as_batch(lm, items)
+    return forward(lm, data, data.last)
+
+
+def next_token_probabilities(lm: LanguageModel, items: Sequence[Item], *, batch_size: int = 32) -> Tensor:
+    """Probabilities ``(rows, vocabulary)``, float32, of the token after each text, prompt or list of ids."""
+    parts = [torch.softmax(last_logits(lm, part).float(), dim=-1) for part in _chunks(items, batch_size)]
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def target_token_log_probabilities(
+    lm: LanguageModel, pairs: Sequence[tuple[str, str]], *, batch_size: int = 32
+) -> list[Tensor]:
+    """Log probability of each token of each target, given the prompt and the target's earlier tokens.
+
+    Args:
+        lm: the model.
+        pairs: ``(prompt text, target)``; a leading space is added to the target where needed.
+        batch_size: rows per forward; changes nothing but memory and time.
+
+    Returns:
+        For each pair a float32 tensor, as long as the target has tokens.
+
+    Raises:
+        InputError: an empty target, a prompt without tokens, or one that the target's tokens do not follow.
+    """
+    rows = [(encode(lm.tokenizer, text), target_ids(lm.tokenizer, text, target)) for text, target in pairs]
+    if not all(head for head, _ in rows):
+        raise InputError("a target cannot be scored after an empty prompt: give at least one token")
+    return [scores for part in _chunks(rows, batch_size) for scores in _score(lm, part)]
+
+
+def _score(lm: LanguageModel, rows: Sequence[tuple[list[int], list[int]]]) -> list[Tensor]:
+    # The last target token is predicted, never read.
+    data = batch(lm, [head + target[:-1] for head, target in rows])
+    longest = max(len(target) for _, target in rows)
+    starts = torch.tensor([len(head) - 1 for head, _ in rows], device=lm.device)
+    positions = starts[:, None] + torch.arange(longest, device=lm.device)
+    logits = forward(lm, data, positions.minimum(data.last[:, None])).float().log_softmax(dim=-1)
+    return [
+        logits[i, torch.arange(len(target)), torch.tensor(target, device=lm.device)]
+        for i, (_, target) in enumerate(rows)
+    ]
+
+
+def target_log_probabilities(
+    lm: LanguageModel, pairs: Sequence[tuple[str, str]], *, batch_size: int = 32
+) -> Tensor:
+    """Joint log probability ``(pairs,)``, float32, of all tokens of each target by teacher forcing.
+
+    See `target_token_log_probabilities`, of which it is the sum.
+    """
+    return torch.stack(
+        [scores.sum() for scores in target_token_log_probabilities(lm, pairs, batch_size=batch_size)]
+    )
+
+
+def _chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    if size < 1:
+        raise InputError(f"batch_size is {size}, expected at least 1")
+    if not items:
+        raise InputError("nothing to score: the list is empty")
+    return [items[i : i + size] for i in range(0, len(items), size)]

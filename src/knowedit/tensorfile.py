@@ -1,0 +1,172 @@
+"""The one file format of the package: safetensors, with every byte accounted for.
+
+The container is written here and not by the safetensors library because that writes its metadata in
+random order; so the same content gives the same bytes. Any safetensors reader opens it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from knowedit.errors import FileFormatError, InputError
+
+PREFIX: Final = "knowedit."
+_DTYPES: Final = {"<f8": "F64", "<f4": "F32", "<i8": "I64"}
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a file is: a name, the schema this version reads and writes, and what wrote it.
+
+    Attributes:
+        name: for instance ``"second_moment"``.
+        schema: changes when an older reader would misunderstand the file.
+        title: for error messages, for instance ``"second moment"``.
+        writer: for error messages, for instance ``"SecondMoment.save"``.
+    """
+
+    name: str
+    schema: str
+    title: str
+    writer: str
+
+
+def write_bytes(path: PathLike, *parts: bytes | memoryview) -> None:
+    """Write a file atomically: a temporary file in the same folder, flushed, then put in place.
+
+    Raises:
+        InputError: the folder does not exist.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise InputError(
+            f"the folder {target.parent} does not exist; expected a folder to save in; create it"
+        )
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as stream:
+            for part in parts:
+                stream.write(part)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_tensors(
+    path: PathLike, kind: Kind, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
+) -> None:
+    """Write tensors and metadata atomically; the same content gives the same bytes.
+
+    Args:
+        path: the file; its folder must exist.
+        kind: what the file is.
+        tensors: float64, float32 or int64 arrays.
+        metadata: text; keys that start with ``knowedit.`` are reserved.
+
+    Raises:
+        InputError: no such folder, or metadata that is not text or uses a reserved key.
+    """
+    _require_text(metadata)
+    entries = {**metadata, PREFIX + "kind": kind.name, PREFIX + "schema": kind.schema}
+    arrays = {name: _little_endian(tensors[name]) for name in sorted(tensors)}
+    entries[PREFIX + "sha256"] = _digest(entries, arrays)
+    write_bytes(path, _header(entries, arrays), *(array.data.cast("B") for array in arrays.values()))
+
+
+def read_tensors(path: PathLike, kind: Kind) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Read and verify a file that `write_tensors` wrote.
+
+    Returns:
+        The tensors and the metadata, without the reserved keys.
+
+    Raises:
+        InputError: there is no such file.
+        FileFormatError: it is truncated, altered, of another kind, or of another schema.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(f"there is no file {source}; expected a saved {kind.title}; check the path")
+    try:
+        with safe_open(source, framework="np") as container:
+            stored = dict(container.metadata() or {})
+            _require_kind(source, kind, stored)
+            tensors = {name: container.get_tensor(name) for name in sorted(container.keys())}
+    except (SafetensorError, UnicodeError) as error:
+        raise FileFormatError(
+            f"{source} is not a whole safetensors file ({' '.join(str(error).split())}); expected one that "
+            f"{kind.writer} wrote; copy or make it again"
+        ) from None
+    expected = stored.pop(PREFIX + "sha256", None)
+    if _digest(stored, tensors) != expected:
+        raise FileFormatError(
+            f"{source} was altered after it was saved (its SHA-256 does not match); expected the bytes that "
+            f"{kind.writer} wrote; copy or make it again"
+        )
+    return tensors, {key: value for key, value in stored.items() if not key.startswith(PREFIX)}
+
+
+def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+
+
+def _require_text(metadata: Mapping[str, str]) -> None:
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise InputError(
+                f"metadata entry {key!r}: {value!r} is not text; expected str to str; convert it"
+            )
+        if key.startswith(PREFIX):
+            raise InputError(f"metadata key {key!r} is reserved; expected no key that starts with {PREFIX!r}")
+
+
+def _header(entries: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    described: dict[str, Any] = {"__metadata__": dict(sorted(entries.items()))}
+    offset = 0
+    for name, array in arrays.items():
+        end = offset + array.nbytes
+        described[name] = {
+            "dtype": _DTYPES[array.dtype.newbyteorder("<").str],
+            "shape": list(array.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    header = json.dumps(described, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header
+
+
+def _digest(entries: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 of all metadata but itself, and the names, dtypes, shapes and bytes of the tensors."""
+    shapes = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
+    found = hashlib.sha256(json.dumps([sorted(entries.items()), shapes]).encode())
+    for array in arrays.values():
+        found.update(_little_endian(array).data.cast("B"))
+    return found.hexdigest()
+
+
+def _require_kind(source: Path, kind: Kind, stored: Mapping[str, str]) -> None:
+    if stored.get(PREFIX + "kind") != kind.name:
+        raise FileFormatError(
+            f"{source} is a safetensors file but not a saved {kind.title}; expected one that {kind.writer} "
+            "wrote; check the path"
+        )
+    if stored.get(PREFIX + "schema") != kind.schema:
+        raise FileFormatError(
+            f"{source} has schema {stored.get(PREFIX + 'schema')!r}; expected {kind.schema!r}; "
+            "read it with the version of knowedit that wrote it"
+        )
