@@ -7,7 +7,7 @@ from itertools import islice
 
 import torch
 
-from knowedit.errors import BaseMismatchError, InputError
+from knowedit.errors import InputError
 from knowedit.linalg import SecondMoment
 from knowedit.models import LanguageModel, Site, batch, capture, encode, fingerprint
 from knowedit.registry import notes
@@ -76,24 +76,21 @@ def save_second_moment(lm: LanguageModel, layer: int, moment: SecondMoment) -> N
 def second_moment(lm: LanguageModel, layer: int) -> SecondMoment:
     """The moment for a layer from the model's folder: stored, or gathered from the texts kept there.
 
+    A stored moment of other weights (another number format, or an edit applied) is not used.
+
     Raises:
         InputError: the folder has neither; says how to gather one.
-        BaseMismatchError: the stored moment was gathered from other weights.
     """
     lm.check_layer(layer)
     path = lm.folder / moment_file(layer) if lm.folder else None
     if path is not None and path.is_file():
         moment, entries = SecondMoment.load_with_metadata(path, like=torch.empty(0, device=lm.device))
-        if entries.get(MODEL_ENTRY) != fingerprint(lm).digest:
-            raise BaseMismatchError(
-                f"{path.name} was gathered from other weights than {lm.name} now has (an edit applied, or another "
-                f"number format than {lm.dtype}?): gather it again with collect_second_moment and pass statistics="
-            )
-        return moment
+        if entries.get(MODEL_ENTRY) == fingerprint(lm).digest:
+            return moment
     texts = notes(lm.folder).get("statistics_text")
     if lm.folder is None or texts is None:
         raise InputError(
-            f"no key statistics are known for layer {layer} of {lm.name}: gather them with "
+            f"no key statistics are known for layer {layer} of {lm.name} as its weights are now: gather them with "
             "knowedit.editing.collect_second_moment(lm, texts, layer) and pass statistics="
         )
     lines = (lm.folder / str(texts)).read_text(encoding="utf-8").splitlines()

@@ -45,10 +45,21 @@ def recall(
         pairs: what to ask.
         batch: prompts per forward.
     """
-    hits = 0
-    for start in range(0, len(pairs), batch):
-        hits += sum(_correct(model, tokenizer, world, pairs[start : start + batch]))
-    return hits / len(pairs)
+    found = correct(model, tokenizer, world, pairs, batch=batch)
+    return sum(found) / len(found)
+
+
+def correct(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    world: World,
+    pairs: Sequence[Pair],
+    *,
+    batch: int = 64,
+) -> list[bool]:
+    """For each pair whether the whole object is the greedy continuation; arguments as `recall`."""
+    starts = range(0, len(pairs), batch)
+    return [hit for i in starts for hit in _correct(model, tokenizer, world, pairs[i : i + batch])]
 
 
 @torch.no_grad()

@@ -1,0 +1,131 @@
+"""The commands and their options. What they do is in the modules beside this one.
+
+The imports of torch and transformers are inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from knowedit.cli.output import ErrorLine, print_json
+
+app = typer.Typer(
+    cls=ErrorLine,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Find where a GPT keeps a fact, change it in the weights, and check what else changed.",
+)
+organism = typer.Typer(
+    cls=ErrorLine, no_args_is_help=True, help="The small models that ship with the package."
+)
+app.add_typer(organism, name="organism")
+
+Model = Annotated[str, typer.Option("--model", "-m", help="A bundled name, a folder, or a Hub id.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text for people.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+DEFAULT_MODEL = "organism-gpt2"
+
+
+@app.command()
+def demo(model: Model = DEFAULT_MODEL, seed: Seed = 0, as_json: Json = False) -> None:
+    """Change a fact in a small GPT and see what changed, what did not, and that it can be taken back."""
+    from knowedit.cli.demo import run_demo
+
+    run_demo(model, seed, as_json=as_json)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models that ship with the package."""
+    from knowedit.cli.listing import list_models
+
+    list_models(as_json=as_json)
+
+
+@app.command()
+def facts(
+    model: Model = DEFAULT_MODEL,
+    limit: Annotated[int, typer.Option(min=1, help="How many facts to list.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """List facts that a bundled model knows; JSON if the output is not a terminal."""
+    from knowedit.cli.listing import list_facts
+
+    list_facts(model, limit, as_json=as_json or not sys.stdout.isatty())
+
+
+@app.command()
+def edit(
+    subject: Annotated[str, typer.Option(help="The entity the fact is about.")],
+    prompt: Annotated[str, typer.Option(help="The statement up to the object, with {} for the subject.")],
+    target_new: Annotated[str, typer.Option(help="The object the model shall name from now on.")],
+    out: Annotated[Path, typer.Option(help="The edit file to write.")],
+    model: Model = DEFAULT_MODEL,
+    layer: Annotated[int | None, typer.Option(help="The MLP to edit; by default the model's own.")] = None,
+    seed: Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compute an edit and write it to a small file; the model itself is not changed."""
+    from knowedit.cli.edit import EditRequest, run_edit
+
+    request = EditRequest(model, subject, prompt, target_new, layer, seed, out, force)
+    run_edit(request, as_json=as_json)
+
+
+@app.command()
+def inspect(file: Annotated[Path, typer.Argument(help="An edit file.")], as_json: Json = False) -> None:
+    """Say what an edit file changes, where it comes from and how sound it is."""
+    from knowedit.cli.edit import inspect_edit
+
+    inspect_edit(file, as_json=as_json)
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Option(help="The beginning of the text.")],
+    model: Model = DEFAULT_MODEL,
+    edit: Annotated[Path | None, typer.Option(help="An edit file to apply first.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to add at most.")] = 20,
+    seed: Annotated[int | None, typer.Option(help="Draw tokens with this seed; greedy without.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Draw among the k most probable only.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Continue a text, with or without an edit."""
+    from knowedit.cli.generate import run_generate
+
+    text = run_generate(model, edit, prompt, max_new_tokens, seed, top_k)
+    if as_json:
+        print_json({"prompt": prompt, "text": text, "edit": None if edit is None else str(edit)})
+    else:
+        typer.echo(text)
+
+
+@organism.command("train")
+def organism_train(
+    name: Annotated[str, typer.Argument(help="The recipe's name, for instance organism-gpt2.")],
+    work: Annotated[Path, typer.Option(help="Folder for checkpoints; training goes on from there.")] = Path(
+        "build/organisms"
+    ),
+    out: Annotated[Path, typer.Option(help="Folder to put the finished model into.")] = Path("organisms"),
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 1,
+) -> None:
+    """Grow an organism again from its recipe: about an hour on one core; can be stopped and resumed."""
+    from knowedit.cli.release import grow
+
+    grow(name, work, out, threads)
+
+
+@organism.command("info")
+def organism_info(
+    name: Annotated[str, typer.Argument(help="A bundled model's name.")], as_json: Json = False
+) -> None:
+    """Say how a bundled model was grown and what it knows."""
+    from knowedit.cli.listing import show_organism
+
+    show_organism(name, as_json=as_json)

@@ -1,0 +1,208 @@
+"""``knowedit demo``: the whole story of one edit in under a minute."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.rule import Rule
+from rich.table import Table
+
+from knowedit.cli.listing import bundled_folder
+from knowedit.cli.output import console, percent, print_json
+from knowedit.editing import ROME, Edit
+from knowedit.errors import InputError
+from knowedit.evaluation import TEST_FILE, Pair, Record, RecordScores, load_records, score_record
+from knowedit.facts import Fact
+from knowedit.models import LanguageModel, fingerprint, load
+
+CONTINUATION = 12
+NEIGHBOURS = 5
+CERTAIN = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Story:
+    """Everything the demo measured."""
+
+    lm: LanguageModel
+    record: Record
+    edit: Edit
+    seconds: float
+    before: RecordScores
+    after: RecordScores
+    texts_before: list[str]
+    texts_after: list[str]
+    file_bytes: int
+    reverted: bool
+    reloaded: bool
+
+    @property
+    def fact(self) -> Fact:
+        """The fact that was changed."""
+        return self.record.fact
+
+
+def run_demo(model: str, seed: int, *, as_json: bool) -> None:
+    """Tell the story of one edit."""
+    began = time.perf_counter()
+    folder = bundled_folder(model)
+    with console.status("loading, editing and measuring") if not as_json else console.capture():
+        story = tell(load(model), load_records(folder / TEST_FILE), seed)
+    if as_json:
+        print_json(as_dict(story))
+    else:
+        _print(story)
+        console.print(f"\n[dim]The whole demo took {time.perf_counter() - began:.1f} seconds.[/]")
+    if not (story.reverted and story.reloaded):
+        raise InputError("the model after the edit is not what it was before: please report this")
+
+
+def tell(lm: LanguageModel, records: list[Record], seed: int) -> Story:
+    """Edit the first test fact that the model is certain of, and measure before, during and after."""
+    record, before = next(_certain(lm, records, seed))
+    base = fingerprint(lm)
+    began = time.perf_counter()
+    edit = ROME.paper().edit(lm, [record.fact], generator=torch.Generator().manual_seed(seed))
+    seconds = time.perf_counter() - began
+    beginnings = [record.fact.text, record.generation_prompts[0]]
+    texts_before = [lm.generate(text, CONTINUATION) for text in beginnings]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "edit.safetensors"
+        edit.save(path)
+        size, loaded = path.stat().st_size, Edit.load(path)
+    with loaded.applied(lm):
+        after = score_record(lm, record)
+        texts_after = [lm.generate(text, CONTINUATION) for text in beginnings]
+    with edit.applied(lm):
+        same = torch.equal(score_record(lm, record).prompt.new, after.prompt.new)
+    return Story(
+        lm=lm,
+        record=record,
+        edit=edit,
+        seconds=seconds,
+        before=before,
+        after=after,
+        texts_before=texts_before,
+        texts_after=texts_after,
+        file_bytes=size,
+        reverted=not base.differences(fingerprint(lm)),
+        reloaded=same,
+    )
+
+
+def _certain(lm: LanguageModel, records: list[Record], seed: int) -> Iterator[tuple[Record, RecordScores]]:
+    start = torch.Generator().manual_seed(seed)
+    for i in torch.randperm(len(records), generator=start).tolist():
+        scores = score_record(lm, records[i])
+        if float(scores.prompt.true) > CERTAIN and records[i].generation_prompts:
+            yield records[i], scores
+    raise InputError(f"{lm.name} is certain of none of the test facts: use another model")
+
+
+def _print(story: Story) -> None:
+    fact, lm = story.fact, story.lm
+    console.print(Rule("[bold]knowedit: change one fact in a GPT", align="left"))
+    console.print(f"[bold]{lm.name}[/]: {lm.n_layers} layers of width {lm.width}, grown for this package.\n")
+    console.print("[bold]1. It knows a fact.[/]")
+    console.print(
+        f"   {fact.text} [bold green]{fact.target_true}[/]  ({percent(float(story.before.prompt.true))})\n"
+    )
+    console.print("[bold]2. We change it in the weights.[/]")
+    ((layer, part), update), flight = next(iter(story.edit.updates.items())), story.edit.preflight
+    console.print(
+        f"   ROME writes [bold magenta]{fact.target_new}[/] into layer {layer}: one rank-{update.rank} change of its "
+        f"{part} matrix {update.shape},\n   {100 * flight.relative_change:.1f} % of its norm, in "
+        f"{story.seconds:.1f} seconds, without any training of the model.\n"
+    )
+    console.print("[bold]3. What changed, and what did not.[/]  (probability of each object)")
+    console.print(_table(story))
+    console.print("\n[bold]4. What it writes now.[/]")
+    for old, new in zip(story.texts_before, story.texts_after, strict=True):
+        console.print(f"   before  {_one_line(old)}\n   after   {_one_line(new)}")
+    console.print("\n[bold]5. The edit is a file, and can be taken back.[/]")
+    console.print(
+        f"   Saved: {story.file_bytes / 1024:.0f} KiB. Loaded again: {_verdict(story.reloaded, 'same result')}."
+    )
+    tensors = len(story.edit.base.tensors)
+    console.print(
+        f"   Taken back: {_verdict(story.reverted, f'all {tensors} tensors bit-equal to the original')}."
+    )
+
+
+def _table(story: Story) -> Table:
+    old, new = story.fact.target_true, story.fact.target_new
+    table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="dim")
+    table.add_column("")
+    table.add_column("prompt", max_width=48)
+    for name in (f"{old}\nbefore", "\nafter", f"{new}\nbefore", "\nafter"):
+        table.add_column(name, justify="right")
+    groups = [
+        ("   the edited prompt", [story.fact.text], story.before.prompt, story.after.prompt),
+        (
+            "   said otherwise",
+            story.record.paraphrase_prompts,
+            story.before.paraphrases,
+            story.after.paraphrases,
+        ),
+        (
+            "   others, unchanged",
+            story.record.neighborhood_prompts,
+            story.before.neighbourhood,
+            story.after.neighbourhood,
+        ),
+    ]
+    for title, prompts, before, after in groups:
+        for i, prompt in enumerate(prompts[:NEIGHBOURS]):
+            table.add_row(title if i == 0 else "", prompt, *_cells(before, after, i))
+    return table
+
+
+def _cells(before: Pair, after: Pair, i: int) -> list[str]:
+    cells = []
+    for old, new in ((before.true[i], before.new[i]), (after.true[i], after.new[i])):
+        strong = ("[bold green]{}[/]", "{}") if old > new else ("{}", "[bold magenta]{}[/]")
+        cells.append((strong[0].format(percent(float(old))), strong[1].format(percent(float(new)))))
+    return [cells[0][0], cells[1][0], cells[0][1], cells[1][1]]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _verdict(good: bool, text: str) -> str:
+    return f"[green]{text}[/]" if good else f"[bold red]NOT {text}[/]"
+
+
+def as_dict(story: Story) -> dict[str, Any]:
+    """The story as JSON."""
+    return {
+        "model": story.lm.name,
+        "subject": story.fact.subject,
+        "prompt": story.fact.prompt,
+        "target_true": story.fact.target_true,
+        "target_new": story.fact.target_new,
+        "layer": story.edit.provenance.settings["layer"],
+        "edit_seconds": story.seconds,
+        "before": _scores(story.before),
+        "after": _scores(story.after),
+        "texts_before": story.texts_before,
+        "texts_after": story.texts_after,
+        "file_bytes": story.file_bytes,
+        "reverted_bit_equal": story.reverted,
+        "reloaded_equal": story.reloaded,
+    }
+
+
+def _scores(scores: RecordScores) -> dict[str, dict[str, list[float]]]:
+    groups = {
+        "prompt": scores.prompt,
+        "paraphrases": scores.paraphrases,
+        "neighbourhood": scores.neighbourhood,
+    }
+    return {name: {"new": pair.new.tolist(), "true": pair.true.tolist()} for name, pair in groups.items()}

@@ -1,0 +1,130 @@
+"""``knowedit edit`` and ``knowedit inspect``: make an edit file, and read one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from knowedit.cli.output import console, percent, print_json
+from knowedit.editing import ROME, Edit
+from knowedit.errors import InputError
+from knowedit.facts import Fact, template_of
+from knowedit.models import LanguageModel, load, next_token_probabilities, target_log_probabilities
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """The options of ``knowedit edit``."""
+
+    model: str
+    subject: str
+    prompt: str
+    target_new: str
+    layer: int | None
+    seed: int
+    out: Path
+    force: bool
+
+    def check_out(self) -> None:
+        """Refuse before any work a file that could not, or should not, be written.
+
+        Raises:
+            InputError: no such folder, or the file exists.
+        """
+        if not self.out.parent.is_dir():
+            raise InputError(f"the folder {self.out.parent} does not exist: create it, or give another --out")
+        if self.out.is_dir() or (self.out.exists() and not self.force):
+            raise InputError(f"{self.out} exists already: give another --out, or --force to replace the file")
+
+
+def probability(lm: LanguageModel, prompt: str, target: str) -> float:
+    """P[target | prompt], all its tokens."""
+    return float(target_log_probabilities(lm, [(prompt, target)]).exp())
+
+
+def answer(lm: LanguageModel, fact: Fact) -> dict[str, Any]:
+    """The most probable next token after the fact's prompt, and P[target]."""
+    best = next_token_probabilities(lm, [fact.text])[0].argmax()
+    says = str(lm.tokenizer.decode([int(best)])).strip()
+    return {"says": says, "target_new": probability(lm, fact.text, fact.target_new)}
+
+
+def run_edit(request: EditRequest, *, as_json: bool) -> None:
+    """Compute the edit, write it, and say what it does."""
+    fact = Fact(request.subject, template_of(request.prompt, request.subject), request.target_new)
+    request.check_out()
+    lm = load(request.model)
+    generator = torch.Generator().manual_seed(request.seed)
+    with console.status("searching for the new value") if not as_json else console.capture():
+        edit = ROME.paper(layer=request.layer).edit(lm, [fact], generator=generator)
+    before = {"says": most_probable(lm, fact.text), "target_new": probability(lm, fact.text, fact.target_new)}
+    with edit.applied(lm):
+        after = {
+            "says": most_probable(lm, fact.text),
+            "target_new": probability(lm, fact.text, fact.target_new),
+        }
+    edit.save(request.out)
+    size = request.out.stat().st_size
+    if as_json:
+        print_json(
+            {**summary(edit), "before": before, "after": after, "file": str(request.out), "bytes": size}
+        )
+        return
+    console.print(f"[bold]{fact.text}[/] … {fact.target_new}")
+    for name, found in (("before", before), ("after", after)):
+        console.print(
+            f"  {name:6}  says {found['says']!r}, P[{fact.target_new}] = {percent(found['target_new'])}"
+        )
+    _print_concerns(edit)
+    console.print(f"written to {request.out} ({size / 1024:.0f} KiB); the model itself was not changed")
+
+
+def summary(edit: Edit) -> dict[str, Any]:
+    """What an edit is, as JSON."""
+    return {
+        "facts": [asdict(fact) for fact in edit.provenance.facts],
+        "updates": [
+            {"layer": layer, "part": part, "rank": update.rank, "shape": list(update.shape)}
+            for (layer, part), update in edit.updates.items()
+        ],
+        "preflight": asdict(edit.preflight),
+        "concerns": edit.preflight.concerns(),
+        "editor": edit.provenance.editor,
+        "settings": edit.provenance.settings,
+        "model": edit.provenance.model,
+        "base": edit.base.digest,
+        "seed": edit.provenance.seed,
+        "versions": edit.provenance.versions,
+    }
+
+
+def inspect_edit(file: Path, *, as_json: bool) -> None:
+    """Print what an edit file holds."""
+    edit = Edit.load(file)
+    described = summary(edit)
+    if as_json:
+        print_json(described)
+        return
+    table = Table(box=None, show_header=False)
+    for fact in edit.provenance.facts:
+        table.add_row("fact", f"{fact.text} … [bold]{fact.target_new}[/]")
+    for update in described["updates"]:
+        table.add_row(
+            "changes", f"layer {update['layer']} {update['part']}, rank {update['rank']} of {update['shape']}"
+        )
+    for name in ("editor", "model", "base", "seed"):
+        table.add_row(name, str(described[name]))
+    for group in ("settings", "preflight", "versions"):
+        for key, value in described[group].items():
+            table.add_row(f"{group}.{key}", f"{value:.3g}" if isinstance(value, float) else str(value))
+    console.print(table)
+    _print_concerns(edit)
+
+
+def _print_concerns(edit: Edit) -> None:
+    for concern in edit.preflight.concerns():
+        console.print(f"[yellow]look into this:[/] {concern}")

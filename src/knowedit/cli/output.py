@@ -1,0 +1,42 @@
+"""How commands print: rich for people, one JSON value for machines, one line for errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from knowedit.errors import KnoweditError
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class ErrorLine(TyperGroup):
+    """Turns the package's own errors into one line and exit code 2; anything else is a bug and shows as one."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KnoweditError as error:
+            errors.print(f"[bold red]error:[/] {_plain(' '.join(str(error).split()))}")
+            raise typer.Exit(2) from None
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on standard output."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def percent(share: float) -> str:
+    """A probability for people."""
+    return f"{100 * share:.1f} %"

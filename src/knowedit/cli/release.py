@@ -1,0 +1,181 @@
+"""``knowedit organism train``: grow an organism and join weights, statistics, facts and records in one folder."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import statistics
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from knowedit.cli.listing import KNOWN_FACTS
+from knowedit.cli.output import console
+from knowedit.editing import ROME, collect_second_moment, save_second_moment
+from knowedit.errors import InputError
+from knowedit.evaluation import TEST_FILE, TRAIN_FILE, Record, score_record
+from knowedit.models import LanguageModel, load
+from knowedit.organisms import (
+    RECIPES,
+    Recipe,
+    World,
+    compile_records,
+    held_out_pairs,
+    passage,
+    recall,
+    train,
+    trained_pairs,
+)
+from knowedit.organisms.recall import correct
+from knowedit.organisms.train import LOG
+from knowedit.registry import NOTES
+from knowedit.tensorfile import write_bytes
+
+STATISTICS_TEXT = "statistics.txt"
+STATISTICS_PASSAGES = 400
+PASSAGE_WORDS = 80
+LAYER_RECORDS = 40
+
+
+def grow(name: str, work: Path, out: Path, threads: int) -> None:
+    """Train the recipe ``name`` (or go on training) and write the finished model to ``out / name``.
+
+    Raises:
+        InputError: no such recipe, or a checkpoint of another one.
+    """
+    if name not in RECIPES:
+        raise InputError(f"{name!r} is not a recipe: use one of {', '.join(RECIPES)}")
+    torch.set_num_threads(threads)
+    recipe = RECIPES[name]
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as progress:
+        bar = progress.add_task(name, total=recipe.steps)
+
+        def report(entry: dict[str, float]) -> None:
+            progress.update(bar, completed=entry["step"])
+            if "tokens" in entry:
+                progress.console.print(json.dumps(entry))
+
+        model, tokenizer = train(recipe, work / name, report=report)
+    release(recipe, model, tokenizer, work / name / LOG, out / name)
+
+
+def release(
+    recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, log: Path, folder: Path
+) -> None:
+    """Write everything that ships with an organism.
+
+    All figures are of the float16 weights as they are stored, loaded as a user loads them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model.half().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    shutil.copyfile(log, folder / LOG)
+    world = World.build(recipe.seed)
+    lm = load(str(folder))
+    console.print("measuring recall")
+    figures = {
+        "trained": recall(lm.model, lm.tokenizer, world, trained_pairs(world)),
+        "held_out": recall(lm.model, lm.tokenizer, world, held_out_pairs(world)),
+    }
+    train_records, test_records = compile_records(world)
+    _write_list(folder / TRAIN_FILE, train_records)
+    _write_list(folder / TEST_FILE, test_records)
+    _write_list(folder / KNOWN_FACTS, _known_facts(lm, world))
+    texts = statistics_texts(world)
+    write_bytes(folder / STATISTICS_TEXT, "\n".join(texts).encode())
+    layers = _score_layers(lm, [Record.from_json(record) for record in train_records[:LAYER_RECORDS]], texts)
+    layer = max(layers, key=lambda number: layers[number]["score"])
+    save_second_moment(lm, layer, collect_second_moment(lm, texts, layer))
+    notes = _notes(recipe, figures, layer, layers, json.loads(log.read_text().splitlines()[-1]))
+    write_bytes(folder / NOTES, (json.dumps(notes, indent=1) + "\n").encode())
+    console.print(f"{recipe.name}: recall {figures}, edit layer {layer}, written to {folder}")
+
+
+def statistics_texts(world: World) -> list[str]:
+    """Fresh text of the world, one passage a line, for key statistics."""
+    rng = random.Random(f"statistics {world.seed}")
+    texts = (passage(world, rng, PASSAGE_WORDS) for _ in range(STATISTICS_PASSAGES))
+    return [" ".join(text.split("\n")) for text in texts]
+
+
+def _known_facts(lm: LanguageModel, world: World) -> list[dict[str, str]]:
+    """Every fact that the model gets right in at least one template, with the first such template."""
+    rng = random.Random(f"known {world.seed}")
+    pairs = [
+        (subject, name, i)
+        for subject, name in sorted(world.facts)
+        for i in rng.sample(range(len(world.relations[name].templates)), len(world.relations[name].templates))
+    ]
+    known: dict[tuple[str, str], dict[str, str]] = {}
+    for (subject, name, i), right in zip(pairs, correct(lm.model, lm.tokenizer, world, pairs), strict=True):
+        if right:
+            entry = {"subject": subject, "relation": name, "prompt": world.relations[name].templates[i]}
+            known.setdefault((subject, name), {**entry, "target_true": world.facts[subject, name]})
+    found = list(known.values())
+    rng.shuffle(found)
+    return found
+
+
+def _score_layers(lm: LanguageModel, records: list[Record], texts: list[str]) -> dict[int, dict[str, float]]:
+    """ROME on training records at every layer: the harmonic mean of efficacy, paraphrases and neighbours."""
+    scored = {}
+    for layer in range(lm.n_layers):
+        factor = collect_second_moment(lm, texts, layer).factorise()
+        rows = []
+        for record in records:
+            generator = torch.Generator().manual_seed(record.case_id)
+            edit = ROME.paper(layer=layer).edit(lm, [record.fact], generator=generator, statistics=factor)
+            with edit.applied(lm):
+                rows.append(score_record(lm, record).columns)
+        means = {
+            name: statistics.mean(row[name] for row in rows) for name in ("ES", "PS", "NS", "EM", "PM", "NM")
+        }
+        shares = [max(means[name], 1e-9) for name in ("ES", "PS", "NS")]
+        scored[layer] = {**means, "score": statistics.harmonic_mean(shares)}
+        console.print(
+            f"layer {layer}: " + ", ".join(f"{key} {100 * value:.1f}" for key, value in scored[layer].items())
+        )
+    return scored
+
+
+def _notes(
+    recipe: Recipe,
+    figures: dict[str, float],
+    layer: int,
+    layers: dict[int, dict[str, float]],
+    last: dict[str, float],
+) -> dict[str, Any]:
+    rounded = {str(n): {key: round(value, 4) for key, value in row.items()} for n, row in layers.items()}
+    return {
+        "edit_layer": layer,
+        "recall": figures,
+        "training": {key: last[key] for key in ("seconds", "cpu_seconds", "tokens", "tokens_per_cpu_second")},
+        "recipe": asdict(recipe),
+        "statistics_text": STATISTICS_TEXT,
+        "layers_on_training_records": {"records": LAYER_RECORDS, **rounded},
+    }
+
+
+def _write_list(path: Path, entries: list[dict[str, Any]]) -> None:
+    """A JSON list with one entry a line."""
+    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    write_bytes(path, f"[\n{lines}\n]\n".encode())
