@@ -14,7 +14,7 @@ from rich.rule import Rule
 from rich.table import Table
 
 from knowedit.cli.listing import bundled_folder
-from knowedit.cli.output import console, percent, print_json
+from knowedit.cli.output import console, percent, print_json, stderr
 from knowedit.editing import ROME, Edit
 from knowedit.errors import InputError
 from knowedit.evaluation import TEST_FILE, Pair, Record, RecordScores, load_records, score_record
@@ -52,7 +52,7 @@ def run_demo(model: str, seed: int, *, as_json: bool) -> None:
     """Tell the story of one edit."""
     began = time.perf_counter()
     folder = bundled_folder(model)
-    with console.status("loading, editing and measuring") if not as_json else console.capture():
+    with stderr.status("loading, editing and measuring"):
         story = tell(load(model), load_records(folder / TEST_FILE), seed)
     if as_json:
         print_json(as_dict(story))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from knowedit.cli.output import console, percent, print_json
+from knowedit.cli.output import console, percent, print_json, stderr
 from knowedit.editing import ROME, Edit
 from knowedit.errors import InputError
 from knowedit.facts import Fact, template_of
@@ -41,16 +41,12 @@ class EditRequest:
             raise InputError(f"{self.out} exists already: give another --out, or --force to replace the file")
 
 
-def probability(lm: LanguageModel, prompt: str, target: str) -> float:
-    """P[target | prompt], all its tokens."""
-    return float(target_log_probabilities(lm, [(prompt, target)]).exp())
-
-
 def answer(lm: LanguageModel, fact: Fact) -> dict[str, Any]:
     """The most probable next token after the fact's prompt, and P[target]."""
     best = next_token_probabilities(lm, [fact.text])[0].argmax()
     says = str(lm.tokenizer.decode([int(best)])).strip()
-    return {"says": says, "target_new": probability(lm, fact.text, fact.target_new)}
+    logs = target_log_probabilities(lm, [(fact.text, fact.target_new)])
+    return {"says": says, "target_new": float(logs.exp())}
 
 
 def run_edit(request: EditRequest, *, as_json: bool) -> None:
@@ -59,14 +55,11 @@ def run_edit(request: EditRequest, *, as_json: bool) -> None:
     request.check_out()
     lm = load(request.model)
     generator = torch.Generator().manual_seed(request.seed)
-    with console.status("searching for the new value") if not as_json else console.capture():
+    with stderr.status("searching for the new value"):
         edit = ROME.paper(layer=request.layer).edit(lm, [fact], generator=generator)
-    before = {"says": most_probable(lm, fact.text), "target_new": probability(lm, fact.text, fact.target_new)}
+    before = answer(lm, fact)
     with edit.applied(lm):
-        after = {
-            "says": most_probable(lm, fact.text),
-            "target_new": probability(lm, fact.text, fact.target_new),
-        }
+        after = answer(lm, fact)
     edit.save(request.out)
     size = request.out.stat().st_size
     if as_json:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
@@ -13,7 +12,7 @@ from typer.core import TyperGroup
 from knowedit.errors import KnoweditError
 
 console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class ErrorLine(TyperGroup):
@@ -24,7 +23,7 @@ class ErrorLine(TyperGroup):
         try:
             return super().invoke(ctx)
         except KnoweditError as error:
-            errors.print(f"[bold red]error:[/] {_plain(' '.join(str(error).split()))}")
+            stderr.print(f"[bold red]error:[/] {_plain(' '.join(str(error).split()))}")
             raise typer.Exit(2) from None
 
 

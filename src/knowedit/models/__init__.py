@@ -4,16 +4,16 @@ from knowedit.models.anatomy import Anatomy
 from knowedit.models.batches import Batch, batch
 from knowedit.models.contract import check_anatomy, check_paths
 from knowedit.models.families import FAMILIES
-from knowedit.models.fingerprint import Fingerprint, fingerprint, tensor_digest
-from knowedit.models.forward import forward
+from knowedit.models.fingerprints import Fingerprint, fingerprint, tensor_digest
+from knowedit.models.forwards import forward
 from knowedit.models.generation import generate, generate_ids
 from knowedit.models.hooks import Site
 from knowedit.models.interventions import capture, intervene
 from knowedit.models.language_model import LanguageModel
-from knowedit.models.load import load
+from knowedit.models.loading import load
 from knowedit.models.projection import Projection
 from knowedit.models.prompts import Prompt, encode, locate, target_ids
-from knowedit.models.replay import Recording, read_out, record, replay, resume
+from knowedit.models.recording import Recording, read_out, record, replay, resume
 from knowedit.models.scoring import (
     last_logits,
     next_token_probabilities,

@@ -18,7 +18,7 @@ from knowedit.models.batches import Batch, batch
 from knowedit.models.hooks import Site
 from knowedit.models.interventions import capture
 from knowedit.models.language_model import LanguageModel
-from knowedit.models.replay import read_out, record, replay
+from knowedit.models.recording import read_out, record, replay
 
 PROBE_LENGTHS = (8, 5)
 

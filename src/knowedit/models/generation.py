@@ -14,7 +14,7 @@ from torch import Tensor
 
 from knowedit.errors import InputError
 from knowedit.models.batches import Batch, Item, batch
-from knowedit.models.forward import run
+from knowedit.models.forwards import run
 from knowedit.models.prompts import encode
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from knowedit.errors import InputError
 from knowedit.models.anatomy import MODEL_PARTS, Anatomy
 from knowedit.models.batches import Batch, Item, as_batch
-from knowedit.models.forward import forward
+from knowedit.models.forwards import forward
 from knowedit.models.generation import generate, generate_ids
 from knowedit.models.projection import Projection, read_projection
 

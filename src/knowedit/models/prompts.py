@@ -81,7 +81,8 @@ def locate(source: Any, template: str, subject: str, *, prefix: str = "") -> Pro
 
     A token belongs to the subject if it covers at least one of its characters. So a token that also
     covers a neighbour (a leading space, or punctuation that the tokenizer merged with the name) counts,
-    and the tokens of one split character all count; white space at the subject's ends does not. Nothing but the slot decides which occurrence is meant.
+    and the tokens of one split character all count; white space at the subject's ends does not. Nothing
+    but the slot decides which occurrence is meant.
 
     Args:
         source: a `LanguageModel` or a fast tokenizer.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from knowedit.errors import InputError
 from knowedit.models.batches import Batch, Item, as_batch, batch
-from knowedit.models.forward import forward
+from knowedit.models.forwards import forward
 from knowedit.models.prompts import encode, target_ids
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from knowedit.errors import InputError
 from knowedit.models.batches import Batch, Item, as_batch
-from knowedit.models.forward import forward, pick
+from knowedit.models.forwards import forward, pick
 from knowedit.models.hooks import Site, first, hooked
 
 if TYPE_CHECKING:

@@ -1,0 +1,85 @@
+"""Slow and obvious: k*, v* and the insertion by whole forwards, plain hooks and an explicit inverse."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from knowedit.editing import ROME
+from knowedit.facts import Fact
+from knowedit.models import LanguageModel, locate, target_ids
+from tests.models.oracles import block_of, full_logits, hook
+
+
+def mlp(lm: LanguageModel, layer: int):
+    return block_of(lm, layer).mlp
+
+
+def down(lm: LanguageModel, layer: int):
+    module = mlp(lm, layer)
+    return module.c_proj if hasattr(module, "c_proj") else module.fc_out
+
+
+def weight(lm: LanguageModel, layer: int) -> Tensor:
+    """(d_out, d_in), by the family's own convention."""
+    module = down(lm, layer)
+    stored = module.weight.detach().double()
+    return stored.T if hasattr(mlp(lm, layer), "c_proj") else stored
+
+
+def key(lm: LanguageModel, layer: int, subject: str, prefixes: list[str]) -> Tensor:
+    """One forward a prefix, the projection's input at the last token of text that ends with the subject."""
+    keys = []
+    for prefix in prefixes:
+        seen = []
+        handle = down(lm, layer).register_forward_pre_hook(
+            lambda _module, args, seen=seen: seen.append(args[0])
+        )
+        ids = lm.tokenizer(f"{prefix} {subject}" if prefix else subject)["input_ids"]
+        full_logits(lm, ids)
+        handle.remove()
+        keys.append(seen[0][0, -1].double())
+    return torch.stack(keys).mean(0)
+
+
+def value(lm: LanguageModel, layer: int, fact: Fact, rome: ROME) -> tuple[Tensor, list[float]]:
+    """Eqn. 8 by whole forwards with the offset hooked in, every prompt on its own, unpadded."""
+    prompt = locate(lm, fact.prompt, fact.subject)
+    essence = locate(lm, rome.kl_prompt, fact.subject)
+    target = target_ids(lm.tokenizer, fact.text, fact.target_new)
+    start: list[Tensor] = []
+    delta = torch.zeros(lm.width, requires_grad=True)
+    adam = torch.optim.Adam([delta], lr=rome.learning_rate, weight_decay=rome.weight_decay)
+    before = full_logits(lm, essence.ids)[-1].log_softmax(-1)
+
+    def run(ids: list[int], position: int) -> Tensor:
+        def shift(out: Tensor) -> Tensor:
+            start.append(out[0, position].detach())
+            out = out.clone()
+            out[0, position] += delta
+            return out
+
+        with hook(mlp(lm, layer), shift):
+            return lm.model(torch.tensor([ids]), use_cache=False).logits[0]
+
+    losses = []
+    for step in range(rome.max_steps + 1):
+        logits = run([*prompt.ids, *target[:-1]], prompt.last_subject).log_softmax(-1)
+        nll = -sum(logits[len(prompt.ids) - 1 + i, token] for i, token in enumerate(target))
+        after = run(list(essence.ids), essence.last_subject)[-1].log_softmax(-1)
+        kl = (after.exp() * (after - before)).sum()
+        loss = nll + rome.kl_factor * (kl / len(after) if rome.kl_reduction == "mean" else kl)
+        losses.append(float(loss.detach()))
+        if losses[-1] <= rome.stop_loss or step == rome.max_steps:
+            break
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    lm.model.zero_grad()
+    return start[0].double() + delta.detach().double(), losses
+
+
+def rank_one(W: Tensor, k: Tensor, v: Tensor, C: Tensor) -> Tensor:
+    """Eqn. 5 with the inverse written out."""
+    u = torch.linalg.inv(C) @ k
+    return torch.outer((v - W @ k) / (k @ u), u)
