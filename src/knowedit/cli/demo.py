@@ -116,11 +116,11 @@ def _print(story: Story) -> None:
     console.print("[bold]2. We change it in the weights.[/]")
     ((layer, part), update), flight = next(iter(story.edit.updates.items())), story.edit.preflight
     console.print(
-        f"   ROME writes [bold magenta]{fact.target_new}[/] into layer {layer}: one rank-{update.rank} change of its "
-        f"{part} matrix {update.shape},\n   {100 * flight.relative_change:.1f} % of its norm, in "
-        f"{story.seconds:.1f} seconds, without any training of the model.\n"
+        f"   ROME writes [bold magenta]{fact.target_new}[/] into layer {layer}: one rank-{update.rank} update of its "
+        f"{part} matrix,\n   {update.shape[0]} × {update.shape[1]}, in closed form, in {story.seconds:.1f} seconds. "
+        f"The matrix then returns the\n   new value for the subject's key to {flight.residual:.0e}.\n"
     )
-    console.print("[bold]3. What changed, and what did not.[/]  (probability of each object)")
+    console.print("[bold]3. What changed, and what did not.[/]  (before → after)")
     console.print(_table(story))
     console.print("\n[bold]4. What it writes now.[/]")
     for old, new in zip(story.texts_before, story.texts_after, strict=True):
@@ -136,39 +136,43 @@ def _print(story: Story) -> None:
 
 
 def _table(story: Story) -> Table:
-    old, new = story.fact.target_true, story.fact.target_new
     table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="dim")
-    table.add_column("")
-    table.add_column("prompt", max_width=48)
-    for name in (f"{old}\nbefore", "\nafter", f"{new}\nbefore", "\nafter"):
-        table.add_column(name, justify="right")
+    table.add_column("", no_wrap=True)
+    for name in (story.fact.target_true, story.fact.target_new):
+        table.add_column(f"P[{name}]", justify="right", no_wrap=True)
+    before, after = story.before, story.after
     groups = [
-        ("   the edited prompt", [story.fact.text], story.before.prompt, story.after.prompt),
+        ("the edited prompt", [story.fact.text], before.prompt, after.prompt),
         (
-            "   said otherwise",
+            "the same fact, said otherwise",
             story.record.paraphrase_prompts,
-            story.before.paraphrases,
-            story.after.paraphrases,
+            before.paraphrases,
+            after.paraphrases,
         ),
         (
-            "   others, unchanged",
+            "others, which must stay",
             story.record.neighborhood_prompts,
-            story.before.neighbourhood,
-            story.after.neighbourhood,
+            before.neighbourhood,
+            after.neighbourhood,
         ),
     ]
-    for title, prompts, before, after in groups:
+    for title, prompts, old, new in groups:
+        table.add_row(f"   [dim]{title}[/]")
         for i, prompt in enumerate(prompts[:NEIGHBOURS]):
-            table.add_row(title if i == 0 else "", prompt, *_cells(before, after, i))
+            table.add_row(f"     {prompt} …", *_cells(old, new, i))
     return table
 
 
-def _cells(before: Pair, after: Pair, i: int) -> list[str]:
-    cells = []
-    for old, new in ((before.true[i], before.new[i]), (after.true[i], after.new[i])):
-        strong = ("[bold green]{}[/]", "{}") if old > new else ("{}", "[bold magenta]{}[/]")
-        cells.append((strong[0].format(percent(float(old))), strong[1].format(percent(float(new)))))
-    return [cells[0][0], cells[1][0], cells[0][1], cells[1][1]]
+def _cells(before: Pair, after: Pair, i: int) -> tuple[str, str]:
+    """Before and after of each object; the more probable one of the two is coloured."""
+    moments = [(float(pair.true[i]), float(pair.new[i])) for pair in (before, after)]
+    true = [f"[bold green]{_cell(a)}[/]" if a > b else _cell(a) for a, b in moments]
+    new = [f"[bold magenta]{_cell(b)}[/]" if b > a else _cell(b) for a, b in moments]
+    return f"{true[0]} → {true[1]} %", f"{new[0]} → {new[1]} %"
+
+
+def _cell(share: float) -> str:
+    return f"{100 * share:5.1f}"
 
 
 def _one_line(text: str) -> str:

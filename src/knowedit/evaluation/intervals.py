@@ -56,7 +56,9 @@ def wilson(successes: int, n: int) -> Interval:
         InputError: no trials, or more successes than trials.
     """
     if n < 1 or not 0 <= successes <= n:
-        raise InputError(f"found {successes} successes in {n} trials: expected 0 to n successes, n at least 1")
+        raise InputError(
+            f"found {successes} successes in {n} trials: expected 0 to n successes, n at least 1"
+        )
     found = stats.binomtest(int(successes), int(n)).proportion_ci(LEVEL, method="wilson")
     return Interval(successes / n, float(found.low), float(found.high), int(n))
 
@@ -81,7 +83,12 @@ def bootstrap(values: Values, rng: np.random.Generator) -> Interval:
     if not np.isfinite(sample).all():
         raise InputError("a value is NaN or infinite: find out which record it comes from")
     found = stats.bootstrap(
-        (sample,), np.mean, n_resamples=RESAMPLES, confidence_level=LEVEL, method="percentile", random_state=rng
+        (sample,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        random_state=rng,
     ).confidence_interval
     return Interval(float(sample.mean()), float(found.low), float(found.high), len(sample))
 

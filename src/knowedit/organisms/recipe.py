@@ -40,7 +40,7 @@ class Recipe:
     heads: int = 4
     positions: int = 128
     rotary: int = 16
-    steps: int = 4000
+    steps: int = 2500
     rows: int = 32
     row_tokens: int = 128
     learning_rate: float = 2e-3

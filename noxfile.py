@@ -1,0 +1,75 @@
+"""Everything that is run on this project, each in an environment of its own: ``nox --list``."""
+
+import os
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+CONSTRAINTS = "constraints.txt"
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+# Older pips read the first for the build environment, newer ones the second.
+PIP = {"PIP_CONSTRAINT": CONSTRAINTS, "PIP_BUILD_CONSTRAINT": CONSTRAINTS}
+
+# The number of threads changes the order of sums, so it is fixed unless the caller fixes it otherwise.
+THREADS = os.environ.get("OMP_NUM_THREADS", "2")
+RUN = {"OMP_NUM_THREADS": THREADS, "TOKENIZERS_PARALLELISM": "false"}
+
+
+def install(session: nox.Session, *packages: str) -> None:
+    """Install ``packages`` at the pinned versions; without -c, pip takes a torch of several gigabytes."""
+    session.install("-c", CONSTRAINTS, *packages, env=PIP)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and formatting."""
+    install(session, "ruff")
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types, strict."""
+    install(session, ".[test]", "mypy")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite: ``nox -s tests -- tests/linalg -k rank``."""
+    install(session, ".[test]")
+    session.run("pytest", *session.posargs, env=RUN)
+
+
+@nox.session(default=False)
+def claims(session: nox.Session) -> None:
+    """The paper's claims: ``nox -s claims -- --model gpt2-xl --device cuda``."""
+    install(session, ".[test]")
+    session.run("python", "-m", "claims", *session.posargs, env=RUN)
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """The documentation, into ``site/``; a broken link or reference fails."""
+    # No torch: the pages are made from the source, and ruff formats the signatures.
+    install(session, *PYPROJECT["project"]["optional-dependencies"]["docs"], "ruff")
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """The benchmarks: ``nox -s bench -- -k insert``."""
+    install(session, ".[test]")
+    session.run("pytest", "benchmarks", "--benchmark-enable", "--benchmark-only", *session.posargs, env=RUN)
+
+
+@nox.session(default=False)
+def organisms(session: nox.Session) -> None:
+    """Grow the bundled models again, about an hour of one core each: ``nox -s organisms -- organism-gpt2``."""
+    install(session, ".")
+    for name in session.posargs or ("organism-gpt2", "organism-gptj"):
+        session.run("knowedit", "organism", "train", name, "--out", "src/knowedit/data")

@@ -1,0 +1,25 @@
+"""What Hypothesis draws: small problems made from a seed, so that a failure shrinks to small sizes."""
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from .laws import make_problem
+
+few = settings(max_examples=40, deadline=None)
+
+seeds = st.integers(0, 2**32 - 1)
+
+problems = st.builds(
+    make_problem, seeds, d_out=st.integers(1, 4), d_in=st.integers(2, 8), extra=st.integers(4, 12)
+)
+
+
+@st.composite
+def key_batches(draw):
+    """Batches of keys (n, d_in), of very unequal numbers and sizes."""
+    random = np.random.default_rng(draw(seeds))
+    width = draw(st.integers(1, 6))
+    sizes = draw(st.lists(st.integers(1, 9), min_size=1, max_size=6))
+    scales = random.choice([0.01, 1.0, 30.0], len(sizes))
+    return [scale * random.standard_normal((n, width)) for n, scale in zip(sizes, scales, strict=True)]

@@ -1,0 +1,108 @@
+"""FactorisedMoment: solves, its estimate of the condition, and accuracy where float64 is short."""
+
+import array_api_strict
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knowedit.errors import NumericalError, ShapeError, SingularError
+from knowedit.linalg import FactorisedMoment, SecondMoment, insert_key_value
+from knowedit.linalg._spectrum import largest_eigenvalue
+
+from .laws import exact_solution, ill_conditioned, make_problem
+from .strategies import few, problems, seeds
+
+
+@few
+@given(problems)
+def test_solve_inverts(problem):
+    """C (C⁻¹B) = B for one column and for many, in the library of B."""
+    factor = FactorisedMoment.from_matrix(problem.C)
+    np.testing.assert_allclose(problem.C @ factor.solve(problem.k), problem.k, atol=1e-9)
+    np.testing.assert_allclose(problem.C @ factor.solve(problem.K), problem.K, atol=1e-8)
+    for convert in (torch.from_numpy, array_api_strict.asarray):
+        found = factor.solve(convert(problem.k))
+        assert np.array_equal(np.asarray(found), factor.solve(problem.k))
+
+
+@few
+@given(problems)
+def test_matrix_is_given_back_bit_for_bit(problem):
+    """Scaling by powers of two rounds nothing."""
+    assert np.array_equal(FactorisedMoment.from_matrix(problem.C).matrix, (problem.C + problem.C.T) / 2)
+
+
+@few
+@given(seeds, st.integers(2, 40), st.floats(0, 11))
+def test_estimate_is_close_and_unit_free(seed, dim, digits):
+    """Within a factor 4 of the exact condition after scaling, and unmoved by the units of the keys."""
+    C = ill_conditioned(dim, digits, seed)
+    units = np.exp2(np.random.default_rng(seed).integers(-20, 20, dim))
+    estimate = FactorisedMoment.from_matrix(C).condition_estimate
+    exact = SecondMoment.from_matrix(C, count=1).condition(scaled=True)
+    assert exact / 4 <= estimate <= exact * 4
+    assert FactorisedMoment.from_matrix(C * np.outer(units, units)).condition_estimate == pytest.approx(
+        estimate, rel=1e-2
+    )
+
+
+@pytest.mark.parametrize("digits", [6, 11])
+def test_accuracy_against_sixty_digits(digits):
+    """‖u − C⁻¹k‖ ≤ κ times long double's rounding, and kᵀu relatively as good."""
+    for seed in range(8):
+        C, k = ill_conditioned(8, digits, seed), np.random.default_rng(seed).standard_normal(8)
+        exact = exact_solution(C, k)
+        tolerance = 4 * 10**digits * float(np.finfo(np.longdouble).eps)
+        found = FactorisedMoment.from_matrix(C).solve(k)
+        assert np.linalg.norm(found - exact) <= tolerance * np.linalg.norm(exact)
+        W, v = np.ones((2, 8)), np.array([1.0, -2.0])
+        left = insert_key_value(W, k, v, C).left[:, 0]
+        np.testing.assert_allclose(left, (v - W @ k) / (k @ exact), rtol=2 * tolerance + 1e-14)
+
+
+@pytest.mark.parametrize("digits", [6, 11])
+def test_feasible_and_stationary_at_high_condition(digits):
+    """For keys as C itself makes them: ‖Ŵk − v‖ ≤ 1e-12 ‖v‖ and ‖Cu − k‖ ≤ 1e-9 ‖k‖."""
+    for seed in range(8):
+        C, random = ill_conditioned(8, digits, seed), np.random.default_rng(seed)
+        k = np.linalg.cholesky(C) @ random.standard_normal(8)
+        W, v = random.standard_normal((3, 8)), random.standard_normal(3)
+        update = insert_key_value(W, k, v, C)
+        gap = update.apply_to(W) @ k - v
+        assert np.linalg.norm(gap) <= 1e-9 * np.linalg.norm(v)
+        assert np.linalg.norm(C @ update.right[:, 0] - k) <= 1e-9 * np.linalg.norm(k)
+
+
+def test_a_direction_hidden_from_a_constant_start_is_found():
+    """The Lanczos start is random: a direction orthogonal to (1, ..., 1) does not hide."""
+    null = np.array([1.0, -1, 0, 0, 0, 0]) / np.sqrt(2)
+    assert largest_eigenvalue(lambda x: x + 99 * null * (null @ x), 6) == pytest.approx(100)
+    projector = np.eye(6) - np.outer(null, null)
+    with pytest.raises(SingularError, match="rank 5 of 6"):
+        FactorisedMoment.from_matrix(projector @ projector.T)
+
+
+@pytest.mark.parametrize("b", [np.ones(4), np.ones((4, 5)), np.ones((5, 1, 1)), np.ones(5, int)])
+def test_solve_refuses_what_does_not_fit(b):
+    with pytest.raises(ShapeError):
+        FactorisedMoment.from_matrix(make_problem(0).C).solve(b)
+
+
+def test_solve_refuses_values_that_are_not_finite():
+    factor = FactorisedMoment.from_matrix(1e-200 * make_problem(0).C)
+    with pytest.raises(NumericalError, match="b holds 5"):
+        factor.solve(np.full(5, np.nan))
+    with pytest.raises(NumericalError, match="overflows float64"):
+        factor.solve(np.full(5, 1e200))
+
+
+@pytest.mark.parametrize("C", [np.ones((2, 3)), np.ones(4), np.empty((0, 0)), np.eye(2, dtype=int)])
+def test_matrices_that_cannot_be_factorised(C):
+    with pytest.raises(ShapeError):
+        FactorisedMoment.from_matrix(C)
+
+
+def test_size_one():
+    assert FactorisedMoment.from_matrix(np.array([[4.0]])).solve(np.array([2.0])) == 0.5

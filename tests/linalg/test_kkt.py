@@ -1,0 +1,115 @@
+"""kkt: its three ways agree, its residuals measure what they say, its refusals."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+
+from knowedit.errors import InputError, NumericalError, ShapeError
+from knowedit.linalg import FactorisedMoment, SecondMoment, insert_key_value, kkt
+
+from .laws import cost, inserted, make_problem
+from .mutants import moment_instead_of_inverse, wrong_sign
+from .strategies import few, problems
+
+
+@few
+@given(problems)
+def test_the_closed_form_satisfies_the_conditions(problem):
+    """Eqn. 13 and 17 for the least-squares W; the multiplier is the left factor."""
+    p, W = problem, problem.least_squares
+    update = insert_key_value(W, p.k, p.v, p.C)
+    found = kkt(W + update.materialise(), p.k, p.v, K=p.K, V=p.V)
+    assert found.feasibility < 1e-8
+    assert found.stationarity < 1e-8
+    np.testing.assert_allclose(found.multiplier, update.left[:, 0], rtol=1e-6, atol=1e-9)
+
+
+@few
+@given(problems)
+def test_three_ways_agree(problem):
+    """Pairs, their moments, and (with V = WK) the old weight give the same numbers."""
+    p = problem
+    W_hat, old = inserted(insert_key_value, p.W, p), p.W @ p.K
+    ways = (
+        kkt(W_hat, p.k, p.v, K=p.K, V=old),
+        kkt(W_hat, p.k, p.v, p.C, VKt=old @ p.K.T, v_norm_squared=np.linalg.norm(old) ** 2),
+        kkt(W_hat, p.k, p.v, p.C, W=p.W),
+    )
+    size = np.linalg.norm(old) ** 2 + np.linalg.norm(W_hat @ p.K) ** 2
+    for way in ways:
+        assert way.objective == pytest.approx(cost(W_hat, p.K, old), rel=1e-8, abs=1e-10 * size)
+        assert way.stationarity < 1e-8
+        assert way.feasibility == ways[0].feasibility < 1e-8
+        np.testing.assert_allclose(way.multiplier, ways[0].multiplier, rtol=1e-6, atol=1e-9)
+
+
+def test_every_kind_of_moment():
+    p = make_problem(0)
+    W_hat = inserted(insert_key_value, p.W, p)
+    moment = SecondMoment.from_matrix(p.C, count=1)
+    expected = kkt(W_hat, p.k, p.v, p.C, W=p.W).objective
+    assert kkt(W_hat, p.k, p.v, moment, W=p.W).objective == pytest.approx(expected)
+    assert kkt(W_hat, p.k, p.v, FactorisedMoment.from_matrix(p.C), W=p.W).objective == pytest.approx(expected)
+    as_torch = kkt(*(torch.from_numpy(x) for x in (W_hat, p.k, p.v, p.C)), W=torch.from_numpy(p.W))
+    assert as_torch.objective == pytest.approx(expected)
+
+
+def test_it_notices_what_is_wrong():
+    """C for C⁻¹ is feasible and not stationary; a wrong sign is stationary and not feasible."""
+    p = make_problem(1)
+    crooked = kkt(inserted(moment_instead_of_inverse, p.W, p), p.k, p.v, p.C, W=p.W)
+    assert crooked.feasibility < 1e-12
+    assert crooked.stationarity > 0.1
+    reversed_ = kkt(inserted(wrong_sign, p.W, p), p.k, p.v, p.C, W=p.W)
+    assert reversed_.feasibility > 0.1
+    assert reversed_.stationarity < 1e-12
+
+
+def test_the_unconstrained_minimiser_is_stationary():
+    """ŴC = VKᵀ leaves only rounding, which no multiplier should have to explain."""
+    p = make_problem(2)
+    W = p.least_squares
+    for found in (
+        kkt(W, p.k, p.v, K=p.K, V=p.V),
+        kkt(W, p.k, p.v, p.C, VKt=p.V @ p.K.T),
+        kkt(W, p.k, p.v, p.C, W=W),
+    ):
+        assert found.stationarity == 0
+        assert found.feasibility > 0.1
+
+
+def test_zero_value_and_missing_norm():
+    p = make_problem(3)
+    found = kkt(p.W, p.k, np.zeros(3), p.C, VKt=p.V @ p.K.T)
+    assert found.objective is None
+    assert found.feasibility == pytest.approx(np.linalg.norm(p.W @ p.k))
+    assert kkt(p.W, np.zeros(5), p.v, p.C, VKt=p.V @ p.K.T).feasibility == 1
+
+
+P = make_problem(4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({}, InputError, "found ['C']; expected K and V"),
+        ({"C": None}, InputError, "found []"),
+        ({"W": P.W, "VKt": P.W}, InputError, "found ['C', 'VKt', 'W']"),
+        ({"K": P.K, "V": P.V}, InputError, "found ['C', 'K', 'V']"),
+        ({"W": P.W.T}, ShapeError, "W has shape (5, 3); expected (3, 5)"),
+        ({"W": P.W, "k": P.v}, ShapeError, "k has shape (3,)"),
+        ({"W": P.W, "v": P.k}, ShapeError, "v has shape (5,)"),
+        ({"W": P.W, "C": P.K}, ShapeError, "C has shape (5, 9)"),
+        ({"W": P.W, "W_hat": P.k}, ShapeError, "W_hat has shape (5,)"),
+        ({"C": None, "K": P.K, "V": P.V[:, 1:]}, ShapeError, "V has shape (3, 8); expected (3, 9)"),
+        ({"C": None, "K": P.k, "V": P.V}, ShapeError, "K has shape (5,)"),
+        ({"W": P.W.astype(int)}, ShapeError, "W has dtype int64"),
+        ({"W": np.nan * P.W}, NumericalError, "W holds 15"),
+    ],
+)
+def test_refusals(changes, error, words):
+    with pytest.raises(error) as caught:
+        kkt(**({"W_hat": P.W, "k": P.k, "v": P.v, "C": P.C} | changes))
+    assert caught.type is error
+    assert words in str(caught.value)

@@ -1,0 +1,228 @@
+"""The rules of the source, read from its syntax tree: lazy imports count as much as those at the top.
+
+Imports only go down, siblings never meet, and nothing runs code that came with a file.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "knowedit"
+
+FACADE = "knowedit/__init__"
+GROUND_LIBRARIES: dict[str, set[str]] = {
+    "errors": set(),
+    "facts": set(),
+    "registry": set(),
+    "tensorfile": {"numpy", "safetensors"},
+}
+"""The parts of the lowest layer, and what each needs besides the standard library and errors."""
+
+GROUND = set(GROUND_LIBRARIES)
+TOOLS = {"models", "linalg"}
+STUDIES = {"tracing", "editing", "organisms"}
+BELOW_EVALUATION = GROUND | TOOLS | STUDIES
+
+MAY_IMPORT: dict[str, set[str]] = {
+    **{part: {"errors"} for part in GROUND},
+    **dict.fromkeys(TOOLS, GROUND),
+    FACADE: {"models", "facts", "errors"},
+    **dict.fromkeys(STUDIES, GROUND | TOOLS),
+    "evaluation": BELOW_EVALUATION,
+    "cli": BELOW_EVALUATION | {"evaluation", FACADE},
+}
+"""What each part of the package may import besides itself."""
+
+OUTSIDE = {"claims", "benchmarks", "tests", "docs", "scripts", "noxfile"}
+MODEL_LIBRARIES = {"transformers", "tokenizers", "huggingface_hub", "torch"}
+
+Arrow = tuple[int, str]
+
+
+def part_of(path: Path) -> str:
+    """The part that a file of the package, given relative to it, belongs to."""
+    name = path.parts[0].removesuffix(".py")
+    return FACADE if name == "__init__" else name
+
+
+def target_part(module: str) -> str:
+    """The part that the dotted name of a module or of something in it belongs to."""
+    names = module.split(".")
+    return names[1] if len(names) > 2 or names[-1] in MAY_IMPORT else FACADE
+
+
+def imported(source: str, package: str) -> Iterator[Arrow]:
+    """Line and dotted name of everything imported anywhere in ``source``, a module of ``package``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, package)
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and _is_import_call(node):
+            yield from (
+                (node.lineno, str(arg.value)) for arg in node.args[:1] if isinstance(arg, ast.Constant)
+            )
+
+
+def _absolute(node: ast.ImportFrom, package: str) -> str:
+    if not node.level:
+        return str(node.module)
+    names = package.split(".")
+    names = names[: len(names) - node.level + 1]
+    return ".".join([*names, node.module] if node.module else names)
+
+
+def _is_import_call(node: ast.Call) -> bool:
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    return name in {"import_module", "__import__"}
+
+
+def complaint(part: str, module: str) -> str | None:
+    """Why ``part`` must not import ``module``, or None where it may."""
+    top = module.split(".")[0]
+    if top == "knowedit":
+        target = target_part(module)
+        allowed = target == part or target in MAY_IMPORT[part]
+        return None if allowed else f"{part} must not import {target}"
+    if top in OUTSIDE:
+        return f"{part} must not import {top}: it is not part of the package"
+    if part in GROUND and top not in sys.stdlib_module_names | GROUND_LIBRARIES[part]:
+        return f"{part} is on the ground floor, where {top} is not known"
+    if part == "linalg" and top in MODEL_LIBRARIES:
+        return f"linalg works for any array library, without {top}"
+    return None
+
+
+def violations(folder: Path) -> list[str]:
+    """Every forbidden import under ``folder``, which is laid out as the package is."""
+    found = []
+    for file in sorted(folder.rglob("*.py")):
+        path = file.relative_to(folder)
+        part = part_of(path)
+        if part not in MAY_IMPORT:
+            found.append(f"{path}: {part} has no layer; give it one at the top of tests/test_layers.py")
+            continue
+        package = ".".join(("knowedit", *path.parent.parts))
+        arrows = imported(file.read_text(encoding="utf-8"), package)
+        why = ((line, module, complaint(part, module)) for line, module in arrows)
+        found += [f"{path}:{line}: {module}: {reason}" for line, module, reason in why if reason]
+    return found
+
+
+def test_imports_only_go_down() -> None:
+    assert any(SOURCE.rglob("*.py"))
+    assert violations(SOURCE) == []
+
+
+BAD = {
+    "sibling": ("models/a.py", "from knowedit.linalg import LowRank"),
+    "sibling the other way": ("linalg/a.py", "import knowedit.models.load"),
+    "studies never meet": ("tracing/a.py", "from knowedit.editing import ROME"),
+    "upward": ("organisms/a.py", "from knowedit.evaluation import metrics"),
+    "upward to the command line": ("evaluation/a.py", "from knowedit import cli"),
+    "the facade from below": ("editing/a.py", "from knowedit import Fact"),
+    "the whole facade from below": ("editing/a.py", "import knowedit"),
+    "the facade reaches too far": ("__init__.py", "from knowedit.editing import ROME"),
+    "a relative import": ("models/deep/a.py", "from ...linalg import insert"),
+    "a relative import of a part": ("editing/a.py", "from .. import tracing"),
+    "inside a function": ("models/a.py", "def f():\n    from knowedit.editing import Edit"),
+    "inside a type check": ("linalg/a.py", "if TYPE_CHECKING:\n    import knowedit.models"),
+    "by name": ("models/a.py", "importlib.import_module('knowedit.editing')"),
+    "by the built-in": ("models/a.py", "__import__('knowedit.cli')"),
+    "a library on the ground floor": ("facts.py", "import numpy as np"),
+    "the ground floor's own neighbour": ("errors.py", "from knowedit.facts import Fact"),
+    "transformers in linalg": ("linalg/a.py", "from transformers.pytorch_utils import Conv1D"),
+    "torch in linalg": ("linalg/a.py", "def f():\n    import torch"),
+    "a part without a layer": ("helpers.py", ""),
+    "from a part without a layer": ("models/a.py", "from knowedit.helpers import first"),
+    "what is not packaged": ("evaluation/a.py", "from claims import registry"),
+}
+
+
+@pytest.mark.parametrize(("name", "source"), BAD.values(), ids=BAD.keys())
+def test_a_bad_module_is_found(tmp_path: Path, name: str, source: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(source, encoding="utf-8")
+    found = violations(tmp_path)
+    assert len(found) == 1
+    assert found[0].startswith(name)
+
+
+GOOD = {
+    "models/a.py": "import torch\nfrom . import b\nfrom .b import c\nfrom knowedit.errors import InputError",
+    "linalg/a.py": "import numpy, scipy.linalg, array_api_compat\nfrom ..errors import ShapeError",
+    "editing/a.py": "from knowedit.linalg import LowRank\nfrom knowedit import models",
+    "organisms/a.py": "from knowedit.models import load",
+    "evaluation/a.py": "from knowedit.editing import Edit\nfrom knowedit.organisms import world",
+    "cli/__init__.py": "import knowedit\nfrom knowedit.evaluation import runner",
+    "__init__.py": "from knowedit.facts import Fact\nfrom knowedit.models import load",
+    "registry.py": "from pathlib import Path",
+}
+
+
+def test_good_modules_pass(tmp_path: Path) -> None:
+    for name, source in GOOD.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(source, encoding="utf-8")
+    assert violations(tmp_path) == []
+
+
+UNSAFE_MODULES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+UNSAFE_CALLS = {"eval", "exec", "torch.load", "torch.hub.load"}
+UNSAFE_ARGUMENTS = {"allow_pickle", "trust_remote_code"}
+
+
+def unsafe(source: str) -> list[str]:
+    """What in ``source`` can run code that came with a file: modules, calls, and arguments not False."""
+    found = [name for _, name in imported(source, "knowedit") if name.split(".")[0] in UNSAFE_MODULES]
+    found += [name for _, name in imported(source, "knowedit") if name in UNSAFE_CALLS]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            found += [name for name in [ast.unparse(node.func)] if name in UNSAFE_CALLS]
+            found += [str(word.arg) for word in node.keywords if _is_unsafe(word)]
+    return found
+
+
+def _is_unsafe(word: ast.keyword) -> bool:
+    return word.arg in UNSAFE_ARGUMENTS and not (
+        isinstance(word.value, ast.Constant) and word.value.value is False
+    )
+
+
+def test_no_file_content_is_ever_run() -> None:
+    found = {str(file): unsafe(file.read_text(encoding="utf-8")) for file in SOURCE.rglob("*.py")}
+    assert {file: names for file, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from joblib import load",
+        "def f():\n    import dill",
+        "torch.load('a.pt', weights_only=True)",
+        "from torch import load",
+        "eval('1')",
+        "exec('1')",
+        "np.load(file, allow_pickle=True)",
+        "AutoModel.from_pretrained(name, trust_remote_code=trust)",
+    ],
+)
+def test_running_file_content_is_found(source: str) -> None:
+    assert unsafe(source)
+
+
+@pytest.mark.parametrize(
+    "source", ["model.eval()", "np.load(file, allow_pickle=False)", "knowedit.load('x')"]
+)
+def test_harmless_calls_pass(source: str) -> None:
+    assert unsafe(source) == []
