@@ -1,0 +1,208 @@
+"""Cached generation, against forwards without a cache."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from knowedit.errors import InputError
+from knowedit.models import LanguageModel, Site, batch, encode, intervene, load
+from knowedit.models.forwards import run
+from knowedit.models.generation import choose
+from tests.conftest import make_model, make_tokenizer
+from tests.models.oracles import full_logits, hook_count
+
+PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [300], [41, 2, 3, 4, 50]]
+
+
+def seeded(seed: int = 3) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def uncached(lm, prompts, count, generator=None, top_k=None, temperature=1.0) -> list[list[int]]:
+    """The whole text is run again for every token, each row alone and unpadded."""
+    rows = [list(row) for row in prompts]
+    for _ in range(count):
+        logits = torch.stack([full_logits(lm, row)[-1] for row in rows])
+        for row, token in zip(rows, choose(logits, generator, top_k, temperature).tolist(), strict=True):
+            row.append(token)
+    return [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]
+
+
+@pytest.fixture(scope="module", params=[("gpt2", "sdpa"), ("gpt2", "eager"), ("gptj", "eager")], ids="-".join)
+def lm(request, tokenizer) -> LanguageModel:
+    family, attention = request.param
+    # Smaller weights: greedy text of the larger ones soon repeats one token, which tests little.
+    return load((make_model(family, scale=0.12, attn_implementation=attention), tokenizer))
+
+
+def test_logits_with_and_without_cache_agree(lm: LanguageModel):
+    data = batch(lm, PROMPTS)
+    ids, mask, positions, keep, cache = data.ids, data.mask, data.positions, data.last, True
+    rows = [list(row) for row in PROMPTS]
+    with torch.no_grad():
+        for step in range(20):
+            logits, cache = run(lm, ids, mask, positions, keep, cache)
+            expected = torch.stack([full_logits(lm, row)[-1] for row in rows])
+            torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+            new = [(37 * step + 11 * i) % 400 for i in range(3)]
+            rows = [[*row, token] for row, token in zip(rows, new, strict=True)]
+            ids, positions = torch.tensor(new)[:, None], (data.lengths + step)[:, None]
+            mask = torch.cat([mask, torch.ones(3, 1, dtype=torch.long)], 1)
+            keep = 0
+
+
+def test_greedy(lm: LanguageModel):
+    found = lm.generate_ids(PROMPTS, 25, stop_at_eos=False)
+    assert found == uncached(lm, PROMPTS, 25)
+    assert len({token for row in found for token in row}) > 5
+
+
+def test_greedy_is_the_librarys_own(lm: LanguageModel):
+    for prompt in PROMPTS:
+        expected = lm.model.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            max_new_tokens=20,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+        assert lm.generate_ids([prompt], 20, stop_at_eos=False) == [expected[0, len(prompt) :].tolist()]
+
+
+@pytest.mark.parametrize(("top_k", "temperature"), [(None, 1.0), (5, 1.0), (None, 0.5), (1000, 2.0)])
+def test_sampling(lm: LanguageModel, top_k, temperature):
+    options = {"top_k": top_k, "temperature": temperature}
+    found = lm.generate_ids(PROMPTS, 15, generator=seeded(), stop_at_eos=False, **options)
+    assert found == uncached(lm, PROMPTS, 15, seeded(), **options)
+    assert found == lm.generate_ids(PROMPTS, 15, generator=seeded(), stop_at_eos=False, **options)
+    assert found != lm.generate_ids(PROMPTS, 15, generator=seeded(4), stop_at_eos=False, **options)
+
+
+def test_only_the_given_generator_is_used(family: LanguageModel):
+    before = torch.get_rng_state()
+    generator = seeded()
+    state = generator.get_state()
+    family.generate("Paris is", 5, generator=generator)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(generator.get_state(), state)
+
+
+def test_many_samples_from_the_start_token(family: LanguageModel):
+    rows = family.generate_ids([[family.start_id]] * 8, 5, generator=seeded(), stop_at_eos=False)
+    assert len(rows) == 8
+    assert len({tuple(row) for row in rows}) > 1
+    assert all(len(row) == 5 for row in rows)
+
+
+def test_top_k_one_is_greedy(family: LanguageModel):
+    drawn = family.generate_ids(PROMPTS, 8, generator=seeded(), top_k=1, stop_at_eos=False)
+    assert drawn == family.generate_ids(PROMPTS, 8, stop_at_eos=False)
+
+
+def test_draws_follow_the_probabilities():
+    logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]]).expand(20000, 4)
+    for top_k, temperature in [(None, 1.0), (2, 1.0), (None, 2.0)]:
+        drawn = choose(logits, seeded(), top_k, temperature)
+        expected = logits[0] / temperature
+        if top_k:
+            expected = expected.masked_fill(torch.tensor([True, False, False, True]), float("-inf"))
+        found = torch.bincount(drawn, minlength=4) / len(drawn)
+        torch.testing.assert_close(found, expected.softmax(-1), atol=0.015, rtol=0)
+
+
+def test_end_of_text_stops_a_row_and_is_left_out(tokenizer):
+    lm = load((make_model("gpt2", scale=0.12), tokenizer))
+    free = lm.generate_ids(PROMPTS, 25, stop_at_eos=False)
+    end = free[0][4]
+    tokenizer = make_tokenizer()
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+    lm = load((lm.model, tokenizer))
+    assert lm.end_id == end
+    stopped = lm.generate_ids(PROMPTS, 25)
+    assert stopped == [row[: row.index(end)] if end in row else row for row in free]
+    assert len(stopped[0]) <= 4
+    assert lm.generate_ids(PROMPTS, 25, stop_at_eos=False) == free
+    assert lm.generate_ids(PROMPTS[:1], 25) == stopped[:1]
+
+
+def test_nothing_runs_after_the_last_row_has_ended(family: LanguageModel):
+    end = family.generate_ids([[5, 6]], 3, stop_at_eos=False)[0][1]
+    tokenizer = make_tokenizer()
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+    lm = load((family.model, tokenizer))
+    calls: list[int] = []
+    with intervene(lm, {Site(None, "embedding"): count(calls)}):
+        assert len(lm.generate_ids([[5, 6]], 30)[0]) <= 1
+    assert 1 <= len(calls) <= 2
+
+
+def count(calls: list[int]):
+    def note(value):
+        calls.append(1)
+        return value
+
+    return note
+
+
+@pytest.mark.parametrize("prompt", ["Paris is", "São Paulo, 日本", " {x} ", "a  b\n", "don't . stop !"])
+def test_text_begins_with_the_prompt(family: LanguageModel, prompt):
+    text = family.generate(prompt, 6, stop_at_eos=False)
+    new = family.generate_ids([prompt], 6, stop_at_eos=False)[0]
+    assert text.startswith(prompt)
+    assert text[len(prompt) :] == family.tokenizer.decode(new, clean_up_tokenization_spaces=False)
+
+
+def test_empty_prompt_starts_from_the_start_token(family: LanguageModel):
+    assert family.generate("", 4, stop_at_eos=False) == family.tokenizer.decode(
+        family.generate_ids([[0]], 4, stop_at_eos=False)[0]
+    )
+
+
+def test_no_new_tokens(family: LanguageModel):
+    assert family.generate("Paris is", 0) == "Paris is"
+    assert family.generate_ids(PROMPTS, 0) == [[], [], []]
+
+
+def test_position_limit(family: LanguageModel):
+    assert len(family.generate_ids([[5] * 60], 4, stop_at_eos=False)[0]) == 4
+    with pytest.raises(InputError, match=r"64 positions, 65 tokens .*shorten the prompt"):
+        family.generate_ids([[5] * 60], 5)
+    with pytest.raises(InputError, match="64 positions"):
+        family.generate("Paris is", 100)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k": 5}, "give a generator"),
+        ({"temperature": 0.5}, "give a generator"),
+        ({"top_k": 0, "generator": seeded()}, "at least 1"),
+        ({"temperature": 0.0, "generator": seeded()}, "more than 0"),
+        ({"temperature": float("nan"), "generator": seeded()}, "more than 0"),
+    ],
+)
+def test_bad_options(tiny_gpt2: LanguageModel, options, message):
+    with pytest.raises(InputError, match=message):
+        tiny_gpt2.generate("Paris is", 3, **options)
+
+
+def test_negative_length(tiny_gpt2: LanguageModel):
+    with pytest.raises(InputError, match="max_new_tokens"):
+        tiny_gpt2.generate("Paris is", -1)
+
+
+def test_no_start_token():
+    lm = load((make_model("gpt2", bos_token_id=None, eos_token_id=None), make_tokenizer()))
+    lm.tokenizer.bos_token = lm.tokenizer.eos_token = None
+    assert lm.end_id is None
+    with pytest.raises(InputError, match="no start token"):
+        lm.generate("", 3)
+    assert encode(lm.tokenizer, "Paris")
+    assert len(lm.generate_ids([[5]], 3)[0]) == 3
+
+
+def test_no_hooks_stay(family: LanguageModel):
+    family.generate("Paris is", 3)
+    assert hook_count(family) == 0

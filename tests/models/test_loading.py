@@ -1,0 +1,310 @@
+"""Every way to open a model, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import knowedit.models.loading as loading
+from knowedit.errors import FileFormatError, InputError
+from knowedit.models import Anatomy, check_anatomy, load
+from knowedit.models.hub import hub_answers
+from tests.conftest import make_model, make_tokenizer
+from tests.models.oracles import full_logits, hook_count
+
+LLAMA = Anatomy(
+    embedding="model.embed_tokens",
+    position_embedding=None,
+    blocks="model.layers",
+    final_norm="model.norm",
+    head="lm_head",
+    attention="self_attn",
+    attention_in=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    attention_out="self_attn.o_proj",
+    mlp="mlp",
+    mlp_up="mlp.up_proj",
+    mlp_down="mlp.down_proj",
+)
+IDS = [5, 9, 300, 41]
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+
+
+def llama() -> LlamaForCausalLM:
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32, "intermediate_size": 48}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=400, **sizes)).eval()
+
+
+def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_folder(tiny_folder: Path, request):
+    lm = load(tiny_folder)
+    given = request.getfixturevalue(f"tiny_{lm.model.config.model_type}")
+    assert torch.equal(full_logits(lm, IDS), full_logits(given, IDS))
+    assert lm.tokenizer("São Paulo")["input_ids"] == given.tokenizer("São Paulo")["input_ids"]
+    assert (lm.name, lm.folder) == (tiny_folder.name, tiny_folder)
+    assert not lm.model.training
+    assert (lm.dtype, lm.device) == (torch.float32, torch.device("cpu"))
+    assert (lm.n_layers, lm.width, lm.inner_width, lm.vocabulary, lm.max_tokens) == (4, 32, 128, 400, 64)
+    assert "4 layers, width 32, inner width 128" in repr(lm)
+
+
+def test_folder_as_text_and_quietly(tiny_folder: Path, capfd):
+    before = torch.get_rng_state()
+    load(str(tiny_folder))
+    assert capfd.readouterr() == ("", "")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_bundled_name(tiny_folder: Path, tmp_path: Path, monkeypatch):
+    shutil.copytree(tiny_folder, tmp_path / "tiny-bundled")
+    monkeypatch.setattr("knowedit.registry.DATA", tmp_path)
+    lm = load("tiny-bundled")
+    assert (lm.name, lm.folder) == ("tiny-bundled", tmp_path / "tiny-bundled")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, "bfloat16"])
+def test_dtype(tiny_folder: Path, dtype):
+    lm = load(tiny_folder, dtype=dtype)
+    assert {p.dtype for p in lm.model.parameters()} == {torch.bfloat16}
+
+
+def test_stored_half_precision_opens_as_float32(tmp_path: Path, tokenizer):
+    make_model("gpt2").half().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert load(tmp_path).dtype == torch.float32
+
+
+@pytest.mark.parametrize("family_name", ["gpt2", "gptj"])
+def test_a_pair_is_left_as_it_is(family_name, tokenizer):
+    model = make_model(family_name)
+    for parameter in list(model.parameters())[::2]:
+        parameter.requires_grad_(False)
+    flags = {name: p.requires_grad for name, p in model.named_parameters()}
+    storages = {name: p.data_ptr() for name, p in model.named_parameters()}
+    attributes = sorted(model.__dict__)
+    lm = load((model, tokenizer))
+    lm.logits(["Paris is"])
+    lm.generate("Paris is", 3)
+    check_anatomy(lm)
+    assert lm.model is model
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == flags
+    assert {name: p.data_ptr() for name, p in model.named_parameters()} == storages
+    assert all(p.grad is None for p in model.parameters())
+    assert sorted(model.__dict__) == attributes
+    assert hook_count(lm) == 0
+    assert len(model.get_input_embeddings().weight) == 400  # no pad token was added
+
+
+def test_training_mode_is_refused_and_kept(tokenizer):
+    model = make_model("gpt2").train()
+    with pytest.raises(InputError, match=r"call model\.eval\(\) first"):
+        load((model, tokenizer))
+    assert model.training
+
+
+@pytest.mark.parametrize("options", [{"dtype": "float16"}, {"device": "cpu"}])
+def test_a_pair_is_not_converted(options, tokenizer):
+    with pytest.raises(InputError, match="left as it is"):
+        load((make_model("gpt2"), tokenizer), **options)
+
+
+def test_tokenizer_of_another_model():
+    with pytest.raises(InputError, match=r"401|5\d\d|tokenizer has"):
+        load((make_model("gpt2", vocab_size=300), make_tokenizer()))
+
+
+def test_tokenizer_can_be_given(tiny_folder: Path, tmp_path: Path):
+    tokenizer = make_tokenizer(start=True)
+    tokenizer.save_pretrained(tmp_path)
+    assert load(tiny_folder, tokenizer=tokenizer).tokenizer is tokenizer
+    assert load(tiny_folder, tokenizer=tmp_path).tokenizer("Paris")["input_ids"][0] == 0
+
+
+def test_slow_tokenizer(tiny_folder: Path):
+    with pytest.raises(InputError, match="fast tokenizer"):
+        load(tiny_folder, tokenizer=SimpleNamespace(is_fast=False))
+
+
+@pytest.mark.parametrize(
+    "name", ["no-such-model-xyz", "nobody/no-such-model", "a/b/c/d", "./no/folder", "gpt3 xl"]
+)
+@pytest.mark.usefixtures("no_hub")
+def test_unknown_name_is_one_quiet_line(name, capfd, tmp_path, monkeypatch):
+    (tmp_path / "organism-a").mkdir()
+    (tmp_path / "organism-a" / "config.json").write_text("{}")
+    monkeypatch.setattr("knowedit.registry.DATA", tmp_path)
+    with pytest.raises(InputError) as error:
+        load(name)
+    message = one_line(error)
+    for part in (
+        repr(name),
+        "not bundled (organism-a)",
+        "not a folder",
+        "cannot be reached",
+        "check the spelling",
+    ):
+        assert part in message
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("endpoint", "expected"), [("http://127.0.0.1:9", False), ("nonsense", False)])
+def test_unreachable_hub(endpoint, expected, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    assert hub_answers() is expected
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_offline_by_environment_asks_nobody(variable, monkeypatch):
+    monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: pytest.fail("asked the network"))
+    assert hub_answers() is False
+
+
+def test_answering_hub(tmp_path):
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    from threading import Thread
+
+    class Refuse(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_error(404)
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Refuse) as server, pytest.MonkeyPatch.context() as patch:
+        thread = Thread(target=server.handle_request)
+        thread.start()
+        patch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        assert hub_answers() is True
+        thread.join()
+
+
+@pytest.mark.parametrize("name", ["gpt2-xl", "EleutherAI/gpt-j-6B"])
+def test_the_papers_models_take_the_same_path(name, monkeypatch):
+    kind = "gptj" if "gpt-j" in name else "gpt2"
+    model, asked = make_model(kind).train(), []
+
+    def answer(what, result):
+        def from_pretrained(place, **options):
+            asked.append(
+                (what, place, options["revision"], options["local_files_only"], options["trust_remote_code"])
+            )
+            return result
+
+        return SimpleNamespace(from_pretrained=from_pretrained)
+
+    monkeypatch.setattr(loading, "hub_answers", lambda: True)
+    monkeypatch.setattr(loading, "AutoConfig", answer("config", model.config))
+    monkeypatch.setattr(loading, "AutoTokenizer", answer("tokenizer", make_tokenizer()))
+    monkeypatch.setattr(loading, "AutoModelForCausalLM", answer("model", (model, {"missing_keys": set()})))
+    lm = load(name, revision="main")
+    assert asked == [(what, name, "main", False, False) for what in ("config", "tokenizer", "model")]
+    assert (lm.name, lm.folder, lm.model.training) == (name, None, False)
+
+
+def test_unsupported_family_names_the_way_out(tmp_path: Path, tokenizer):
+    llama().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"'llama' .*gpt2, gptj.*anatomy="):
+        load(tmp_path)
+    lm = load(tmp_path, anatomy=LLAMA)
+    assert (lm.n_layers, lm.width, lm.inner_width) == (2, 32, 48)
+    assert max(check_anatomy(lm).values()) < 1e-5
+
+
+def test_wrong_anatomy_is_seen_at_once(tiny_folder: Path):
+    with pytest.raises(InputError, match=r"law 1 .*model\.layers"):
+        load(tiny_folder, anatomy=LLAMA)
+
+
+def test_folder_without_config(tmp_path: Path):
+    with pytest.raises(FileFormatError, match=r"config\.json"):
+        load(tmp_path)
+
+
+def damaged(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "damaged"))
+
+
+def test_truncated_weights(tiny_folder: Path, tmp_path: Path):
+    weights = damaged(tiny_folder, tmp_path) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(FileFormatError) as error:
+        load(weights.parent)
+    assert "cannot be opened" in one_line(error)
+
+
+def test_missing_weights_file(tiny_folder: Path, tmp_path: Path):
+    folder = damaged(tiny_folder, tmp_path)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FileFormatError) as error:
+        load(folder)
+    one_line(error)
+
+
+def test_one_missing_tensor_is_not_made_up(tiny_folder: Path, tmp_path: Path, capfd):
+    weights = damaged(tiny_folder, tmp_path) / "model.safetensors"
+    tensors = {name: tensor.clone() for name, tensor in load_file(weights).items()}
+    name = next(
+        name for name in tensors if name.startswith("transformer.h.2.mlp") and name.endswith("weight")
+    )
+    del tensors[name]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(FileFormatError, match=name.replace(".", r"\.")):
+        load(weights.parent)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_folder_without_tokenizer(tiny_folder: Path, tmp_path: Path):
+    folder = damaged(tiny_folder, tmp_path)
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(FileFormatError, match="no tokenizer"):
+        load(folder)
+
+
+def test_unreadable_config(tiny_folder: Path, tmp_path: Path):
+    folder = damaged(tiny_folder, tmp_path)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(FileFormatError) as error:
+        load(folder)
+    one_line(error)
+    (folder / "config.json").write_text(json.dumps({"model_type": "nothing-like-it"}))
+    with pytest.raises(FileFormatError) as error:
+        load(folder)
+    one_line(error)
+
+
+@pytest.mark.parametrize("dtype", ["float", "int64", torch.int8, "nonsense", 3])
+def test_bad_dtype(tiny_folder: Path, dtype):
+    if dtype == "float":
+        assert load(tiny_folder, dtype=dtype).dtype == torch.float32
+        return
+    with pytest.raises(InputError, match="floating point format"):
+        load(tiny_folder, dtype=dtype)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_bad_device(tiny_folder: Path, device):
+    with pytest.raises(InputError, match="not usable here"):
+        load(tiny_folder, device=device)
+
+
+@pytest.mark.parametrize("pair", [(1, 2), (1,), ()])
+def test_bad_pair(pair):
+    with pytest.raises(InputError, match="pair"):
+        load(pair)
