@@ -67,8 +67,28 @@ def write_bytes(path: PathLike, *parts: bytes | memoryview) -> None:
         temporary.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a file holds.
+
+    Attributes:
+        tensors: by name.
+        metadata: the caller's own text.
+        own: the entries of the kind itself, without their prefix.
+    """
+
+    tensors: dict[str, NDArray[Any]]
+    metadata: dict[str, str]
+    own: dict[str, str]
+
+
 def write_tensors(
-    path: PathLike, kind: Kind, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
+    path: PathLike,
+    kind: Kind,
+    tensors: Mapping[str, NDArray[Any]],
+    metadata: Mapping[str, str],
+    *,
+    own: Mapping[str, str] | None = None,
 ) -> None:
     """Write tensors and metadata atomically; the same content gives the same bytes.
 
@@ -76,23 +96,22 @@ def write_tensors(
         path: the file; its folder must exist.
         kind: what the file is.
         tensors: float64, float32 or int64 arrays.
-        metadata: text; keys that start with ``knowedit.`` are reserved.
+        metadata: a user's text; keys that start with ``knowedit.`` are reserved.
+        own: entries of the kind itself, which no user's text can collide with.
 
     Raises:
         InputError: no such folder, or metadata that is not text or uses a reserved key.
     """
     _require_text(metadata)
-    entries = {**metadata, PREFIX + "kind": kind.name, PREFIX + "schema": kind.schema}
+    reserved = {**(own or {}), "kind": kind.name, "schema": kind.schema}
+    entries = {**metadata, **{PREFIX + key: value for key, value in reserved.items()}}
     arrays = {name: _little_endian(tensors[name]) for name in sorted(tensors)}
     entries[PREFIX + "sha256"] = _digest(entries, arrays)
     write_bytes(path, _header(entries, arrays), *(array.data.cast("B") for array in arrays.values()))
 
 
-def read_tensors(path: PathLike, kind: Kind) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+def read_tensors(path: PathLike, kind: Kind) -> Content:
     """Read and verify a file that `write_tensors` wrote.
-
-    Returns:
-        The tensors and the metadata, without the reserved keys.
 
     Raises:
         InputError: there is no such file.
@@ -117,7 +136,11 @@ def read_tensors(path: PathLike, kind: Kind) -> tuple[dict[str, NDArray[Any]], d
             f"{source} was altered after it was saved (its SHA-256 does not match); expected the bytes that "
             f"{kind.writer} wrote; copy or make it again"
         )
-    return tensors, {key: value for key, value in stored.items() if not key.startswith(PREFIX)}
+    return Content(
+        tensors=tensors,
+        metadata={key: value for key, value in stored.items() if not key.startswith(PREFIX)},
+        own={key.removeprefix(PREFIX): value for key, value in stored.items() if key.startswith(PREFIX)},
+    )
 
 
 def _little_endian(array: NDArray[Any]) -> NDArray[Any]:

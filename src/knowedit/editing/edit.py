@@ -170,9 +170,10 @@ class Edit:
             InputError: there is no such file.
             FileFormatError: it is truncated, altered, of another kind, or of another schema.
         """
-        tensors, entries = read_tensors(path, KIND)
+        content = read_tensors(path, KIND)
         try:
-            return cls._from_file(tensors, {name: json.loads(value) for name, value in entries.items()})
+            entries = {name: json.loads(value) for name, value in content.metadata.items()}
+            return cls._from_file(content.tensors, entries)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileFormatError(
                 f"{Path(path)} is an edit file with missing or wrong entries ({error}): make the edit again"
