@@ -64,7 +64,7 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The benchmarks: ``nox -s bench -- -k insert``."""
     install(session, ".[test]")
-    session.run("pytest", "benchmarks", "--benchmark-enable", "--benchmark-only", *session.posargs, env=RUN)
+    session.run("pytest", "benchmarks", "--benchmark-enable", "-s", *session.posargs, env=RUN)
 
 
 @nox.session(default=False)

@@ -193,11 +193,11 @@ def test_a_failed_save_leaves_the_old_file(edit, tmp_path):
 def test_concerns_speak_only_of_unsound_edits(edit):
     from dataclasses import replace
 
-    sound = replace(edit.preflight, residual=1e-6, relative_change=0.02, condition=1e5, probability=0.97)
+    sound = replace(edit.preflight, residual=1e-6, change_on_text=0.02, condition=1e5, probability=0.97)
     assert sound.concerns() == []
     for field, value in (
         ("residual", 0.5),
-        ("relative_change", 3.0),
+        ("change_on_text", 3.0),
         ("condition", 1e13),
         ("probability", 0.1),
     ):

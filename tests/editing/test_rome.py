@@ -73,6 +73,9 @@ def test_preflight_is_measured_on_the_stored_weights(family):
     update = found.updates[1, "mlp_down"].materialise(torch.float64)
     expected = torch.linalg.matrix_norm(update) / torch.linalg.matrix_norm(oracles.weight(family, 1))
     assert found.preflight.relative_change == pytest.approx(float(expected), rel=1e-6)
+    keys = torch.randn(4000, family.inner_width, generator=torch.Generator().manual_seed(7)).double()
+    on_text = (keys @ update.T).norm() / (keys @ oracles.weight(family, 1).T).norm()
+    assert found.preflight.change_on_text == pytest.approx(float(on_text), rel=1e-6)
 
 
 def test_half_precision_says_how_much_it_misses(tokenizer):

@@ -32,7 +32,10 @@ class Preflight:
     Attributes:
         residual: ‖Ŵk* − (v* − b)‖ / ‖v* − b‖ with Ŵ rounded to the model's number format.
         divisor: k*ᵀC⁻¹k*; small values make large updates.
-        relative_change: ‖ΔW‖ / ‖W‖, Frobenius.
+        relative_change: ‖ΔW‖ / ‖W‖, Frobenius. It can be large and harmless: most of ΔW may lie along
+            directions that keys of text hardly have.
+        change_on_text: ‖ΔW K‖ / ‖W K‖ over the text the key statistics were gathered on, which is what the
+            insertion keeps small.
         condition: estimated condition number of C with its diagonal scaled to ones.
         probability: P[o* | p] with v* in place of the MLP's output, before anything was inserted.
         steps: gradient steps that v* took.
@@ -41,6 +44,7 @@ class Preflight:
     residual: float
     divisor: float
     relative_change: float
+    change_on_text: float
     condition: float
     probability: float
     steps: int
@@ -49,7 +53,10 @@ class Preflight:
         """What a careful person would look into before using the edit; empty if nothing."""
         checks = [
             (self.residual > 0.02, f"the weights miss the inserted value by {self.residual:.1%}"),
-            (self.relative_change > 0.5, f"the update is {self.relative_change:.0%} of the weight's norm"),
+            (
+                self.change_on_text > 1,
+                f"on ordinary text the update adds {self.change_on_text:.1f} × the old output",
+            ),
             (self.condition > 1e11, f"the key statistics have condition number {self.condition:.1e}"),
             (self.probability < 0.5, f"v* gives the new object a probability of only {self.probability:.1%}"),
         ]

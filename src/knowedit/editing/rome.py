@@ -176,18 +176,24 @@ def _preflight(
     factor: FactorisedMoment,
     value: Value,
 ) -> Preflight:
+    old, change = projection.weight.detach().double(), update.materialise(torch.float64)
     stored = edited_weight(projection, update)
-    weight = (stored.T if projection.transposed else stored).double()
-    miss = torch.linalg.vector_norm(weight @ key - inserted) / torch.linalg.vector_norm(inserted)
+    new = (stored.T if projection.transposed else stored).double()
+    moment = torch.from_numpy(factor.matrix).to(old.device)
     return Preflight(
-        residual=float(miss),
+        residual=float((new @ key - inserted).norm() / inserted.norm()),
         divisor=float(key @ update.right[:, 0]),
-        relative_change=update.frobenius_norm()
-        / float(torch.linalg.matrix_norm(projection.weight.detach().double())),
+        relative_change=float(change.norm() / old.norm()),
+        change_on_text=_norm_on_text(change, moment) / _norm_on_text(old, moment),
         condition=factor.condition_estimate,
         probability=value.probability,
         steps=value.steps,
     )
+
+
+def _norm_on_text(matrix: Tensor, moment: Tensor) -> float:
+    """√tr(A C Aᵀ): the root mean square of ‖A k‖ over the keys behind C."""
+    return float(((matrix @ moment) * matrix).sum().clamp(min=0).sqrt())
 
 
 def _provenance(

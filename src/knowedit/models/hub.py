@@ -8,9 +8,9 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from huggingface_hub import constants
 from transformers.utils import logging as hf_logging
 
-HUB = "https://huggingface.co"
 HUB_SECONDS = 5.0
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
@@ -18,7 +18,7 @@ BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
 
 def hub_answers() -> bool:
     """Whether the Hub can be reached; asked first, for its client retries for minutes and prints it all."""
-    endpoint = os.environ.get("HF_ENDPOINT", HUB)
+    endpoint = os.environ.get("HF_ENDPOINT", constants.ENDPOINT)
     if any(os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in OFFLINE):
         return False
     try:

@@ -1,0 +1,48 @@
+"""The code in README.md and in the documentation runs as it stands, block after block."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/getting-started.md")
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(
+        r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_runs(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, object] = {}
+    for block in blocks(page):
+        exec(compile(block, page, "exec"), space)
+    said = capsys.readouterr().out
+    assert "Zoma Sel plays the trumpet" in said
+    assert "Zoma Sel plays the cello" in said
+
+
+def test_every_page_has_code():
+    assert all(blocks(page) for page in PAGES)
+
+
+def test_the_commands_of_the_readme_run(tmp_path, monkeypatch):
+    import shlex
+
+    from typer.testing import CliRunner
+
+    from knowedit.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("knowedit ")]
+    assert len(lines) >= 5
+    for line in lines:
+        result = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
+        assert result.exit_code == 0, (line, result.output)
