@@ -1,0 +1,10 @@
+"""All claims, in the paper's order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from claims import algebra, rome
+from claims.registry import Section
+
+SECTIONS: tuple[Section[Any], ...] = (algebra.SECTION, rome.SECTION)

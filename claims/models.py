@@ -1,0 +1,107 @@
+"""The models that claims are measured on, opened with what an edit needs."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import knowedit
+from claims.settings import Settings
+from knowedit.editing import ROME, second_moment
+from knowedit.errors import InputError
+from knowedit.evaluation import TEST_FILE, Record, load_records
+from knowedit.linalg import FactorisedMoment, SecondMoment
+from knowedit.models import LanguageModel
+from knowedit.registry import bundled_models
+
+
+class Missing(Exception):
+    """Something that a measurement needs is not here; the message is one line and says what."""
+
+
+@dataclass(frozen=True, eq=False)
+class OpenModel:
+    """A model, the layer that is edited, and the statistics of that layer's keys, factorised once."""
+
+    name: str
+    lm: LanguageModel
+    layer: int
+    moment: FactorisedMoment
+
+
+def model_name(source: str) -> str:
+    """How a model is called in the report and the record: a folder by its last part, others as given."""
+    return Path(source).resolve().name if Path(source).is_dir() else source
+
+
+def is_bundled(name: str) -> bool:
+    """Whether the model ships with the package, so that nothing it needs may be missing."""
+    return name in bundled_models()
+
+
+def open_model(source: str, settings: Settings) -> OpenModel:
+    """Load a model and its key statistics.
+
+    Raises:
+        Missing: the weights, the layer to edit or the statistics are not there.
+    """
+    try:
+        lm = knowedit.load(source, device=settings.device)
+        layer = ROME.paper().resolve_layer(lm)
+        moment = _moment(lm, layer, settings)
+    except InputError as error:
+        raise Missing(one_line(error)) from error
+    return OpenModel(model_name(source), lm, layer, moment.factorise())
+
+
+def _moment(lm: LanguageModel, layer: int, settings: Settings) -> SecondMoment:
+    try:
+        return second_moment(lm, layer)  # in the model's folder, known to come from these very weights
+    except InputError:
+        if settings.statistics is None:
+            raise
+    return SecondMoment.load(settings.statistics)
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that this machine lacks, before it is taken for a missing model.
+
+    Raises:
+        InputError: saying what torch says.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"the device {name!r} is not usable here: {one_line(error)}") from None
+
+
+def draw_records(model: OpenModel, settings: Settings) -> list[Record]:
+    """Records of the model's test file, or of the file given, drawn by the seed and the model's name.
+
+    Raises:
+        Missing: there is no file, or it holds fewer records than were asked for.
+    """
+    path = _records_file(model, settings)
+    try:
+        records = load_records(path)
+    except InputError as error:
+        raise Missing(one_line(error)) from error
+    if len(records) < settings.facts:
+        raise Missing(f"{path.name} holds {len(records)} records, {settings.facts} are needed: lower --facts")
+    return random.Random(f"claims {settings.seed} {model.name}").sample(records, settings.facts)
+
+
+def _records_file(model: OpenModel, settings: Settings) -> Path:
+    own = None if model.lm.folder is None else model.lm.folder / TEST_FILE
+    path = settings.records if own is None or not own.is_file() else own
+    if path is None:
+        raise Missing(f"no records for {model.name}: give counterfact.json with --records")
+    return path
+
+
+def one_line(error: Exception) -> str:
+    """An error's message without line breaks, or its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,125 @@
+"""What a claim is, and how claims that share their measurements are kept together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, TypeVar
+
+from claims.models import OpenModel
+from claims.settings import Settings
+from knowedit.evaluation.intervals import Interval
+
+MATRICES = "random matrices"
+"""What stands for a model's name where a claim needs none."""
+
+E = TypeVar("E")
+
+Direction = Literal["at least", "at most"]
+
+Progress = Callable[[int, int], None]
+"""Called with the steps done and all steps."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A bound, in the claim's unit, that a measurement keeps or not."""
+
+    direction: Direction
+    bound: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found, in the claim's unit.
+
+    Attributes:
+        value: the claim's quantity.
+        control: the same quantity of the control.
+        note: anything a reader should know besides.
+    """
+
+    value: Interval
+    control: Interval
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Claim(Generic[E]):
+    """One statement that can turn out to be false.
+
+    Attributes:
+        id: for instance ``rome.efficacy``.
+        place: where the paper says it.
+        statement: what is claimed, in a sentence.
+        quantity: what is measured.
+        unit: of the quantity; empty if it has none.
+        paper: the paper's number.
+        expectation: set before measuring.
+        control: what is done wrong on purpose, and so must miss the expectation.
+        measure: from the section's evidence to the numbers.
+        digits: how the numbers are written.
+        on_models: whether it is measured on models (or only on random matrices).
+    """
+
+    id: str
+    place: str
+    statement: str
+    quantity: str
+    unit: str
+    paper: str
+    expectation: Expectation
+    control: str
+    measure: Callable[[E], Measured]
+    digits: str = ".1f"
+    on_models: bool = True
+
+
+@dataclass(frozen=True)
+class Section(Generic[E]):
+    """Claims of one section of the paper, and the evidence that they share.
+
+    Attributes:
+        name: the ids' first part.
+        title: for the report.
+        about: for the report: what was done.
+        claims: in the paper's order.
+        on_model: gathers the evidence on a model.
+        on_matrices: gathers the evidence that needs no model; None if there is none.
+        proved: whether the claims are theorems, so that any that does not hold is an error of ours.
+    """
+
+    name: str
+    title: str
+    about: str
+    claims: tuple[Claim[E], ...]
+    on_model: Callable[[OpenModel, Settings, Progress], E]
+    on_matrices: Callable[[Settings], E] | None = None
+    proved: bool = False
+
+
+Sections = Sequence[Section[Any]]
+
+
+def select(sections: Sections, prefix: str) -> list[Section[Any]]:
+    """The sections with only the claims whose id starts with ``prefix``; empty sections are left out."""
+    kept = [
+        replace(section, claims=tuple(claim for claim in section.claims if claim.id.startswith(prefix)))
+        for section in sections
+    ]
+    return [section for section in kept if section.claims]
+
+
+def claims_of(sections: Sections) -> dict[str, tuple[Section[Any], Claim[Any]]]:
+    """Every claim by its id, with its section.
+
+    Raises:
+        ValueError: two claims with one id, or an id outside its section.
+    """
+    found: dict[str, tuple[Section[Any], Claim[Any]]] = {}
+    for section in sections:
+        for claim in section.claims:
+            if claim.id in found or not claim.id.startswith(f"{section.name}."):
+                raise ValueError(f"the id {claim.id!r} in section {section.name!r} is taken or misnamed")
+            found[claim.id] = (section, claim)
+    return found
