@@ -14,7 +14,15 @@ from typing import TypeAlias
 import numpy as np
 
 from claims.models import OpenModel
-from claims.problems import Matrix, Problem, model_problems, random_problems
+from claims.problems import (
+    CONDITIONS,
+    KEYS_OF_A_MODEL,
+    SIZES,
+    Matrix,
+    Problem,
+    model_problems,
+    random_problems,
+)
 from claims.registry import Claim, Expectation, Measured, Progress, Section
 from claims.settings import Settings
 from knowedit.evaluation.intervals import Interval
@@ -265,9 +273,9 @@ CLAIMS = (
 SECTION = Section(
     name="algebra",
     title="Section 4 and Appendix A: the insertion in closed form",
-    about="Residuals of `knowedit.linalg.insert_key_value` in float64, relative, checked with plain NumPy: the worst "
-    "of 15 random problems of several sizes and conditions, and of 8 keys on each model's own W and C. "
-    "The control's number is its best.",
+    about="Residuals of `knowedit.linalg.insert_key_value` in float64, relative, checked with plain NumPy: the "
+    f"worst of {len(SIZES) * len(CONDITIONS)} random problems of several sizes and conditions, and of "
+    f"{KEYS_OF_A_MODEL} keys on each model's own W and C. The control's number is its best.",
     claims=CLAIMS,
     on_model=_on_model,
     on_matrices=random_problems,

@@ -78,8 +78,8 @@ def _failure(result: Result, entry: Entry | None, proved: bool, settings: Settin
         return f"{place}: {result.reason}"
     if verdict is Verdict.NOT_MEASURED and not needed:
         return ""
-    if proved and verdict is not Verdict.HOLDS:
-        return f"{place} is a theorem and was found {verdict}: the code is wrong. {result.reason}".strip()
+    if proved and verdict in (Verdict.CONTRADICTED, Verdict.INCONCLUSIVE):
+        return f"{place} is a theorem and was found {verdict}: the code is wrong"
     if entry is None:
         return f"{place} was found {verdict} and is not on record: explain it there" if needed else ""
     return "" if entry.verdict is verdict else _difference(place, entry.verdict, result, settings)

@@ -54,9 +54,8 @@ class Report:
         """One line: how many of each verdict, and whether all is as on record."""
         counts = Counter(result.verdict for result in self.results)
         found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
-        n = len(self.failures)
-        state = f"{n} {'thing' if n == 1 else 'things'} to look into" if n else "nothing to look into"
-        return f"{len(self.results)} results: {found or 'none'}; {state}."
+        state = f"{len(self.failures)} to look into" if self.failures else "nothing to look into"
+        return f"Results: {found or 'none'}; {state}."
 
     def of(self, section: Section[Any]) -> list[Result]:
         """The results of a section, by claim and then by model."""

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -96,4 +97,12 @@ class Crew:
 def _work(end: Connection, source: str, sections: Sections, settings: Settings, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends this process
     torch.set_num_threads(threads)
-    end.send(on_model(source, sections, settings, lambda done, of: end.send((done, of))))
+    tell = partial(_tell, end)
+    tell(on_model(source, sections, settings, lambda done, of: tell((done, of))))
+
+
+def _tell(end: Connection, message: list[Result] | tuple[int, int]) -> None:
+    try:
+        end.send(message)
+    except BrokenPipeError:  # the parent is gone, and nobody waits for the rest
+        raise SystemExit(1) from None

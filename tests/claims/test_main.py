@@ -83,7 +83,7 @@ def test_the_json_holds_everything(tmp_path: Path) -> None:
     go(tmp_path, arguments=("--facts", "7", "--seed", "3"))
     found = report(tmp_path)
     assert found["settings"] == {"facts": 7, "seed": 3, "device": "cpu", "records": None, "statistics": None}
-    assert found["summary"] == "1 results: 1 HOLDS; nothing to look into."
+    assert found["summary"] == "Results: 1 HOLDS; nothing to look into."
     (result,) = found["results"]
     assert result["measured"]["value"] == {"mean": 95.0, "low": 94.0, "high": 96.0, "n": 10}
     assert result["measured"]["control"]["mean"] == 5.0
@@ -95,7 +95,7 @@ def test_the_markdown_is_to_be_read(tmp_path: Path) -> None:
     go(tmp_path)
     text = (tmp_path / "claims-report.md").read_text(encoding="utf-8")
     for part in (
-        "# The paper's claims, measured\n\n1 results: 1 HOLDS; nothing to look into.",
+        "# The paper's claims, measured\n\nResults: 1 HOLDS; nothing to look into.",
         "## Section 9: fakes\n\nNothing was done.\n\n| Claim |",
         "| fake.holds | Table 9 | random matrices | 95.0 % [94.0, 96.0], n = 10 | 99.9 | ≥ 90 % | 5.0 % | HOLDS |",
         "- **fake.holds**: A fake claim holds.",

@@ -73,6 +73,11 @@ def test_a_theorem_that_does_not_hold_always_fails(recorded: Verdict | None) -> 
     assert "theorem" in failing(Verdict.CONTRADICTED, recorded, proved=True)[0]
 
 
+def test_a_theorem_that_is_not_measured_is_not_called_wrong() -> None:
+    assert failing(Verdict.NOT_MEASURED, None, proved=True) == []
+    assert "theorem" not in failing(Verdict.NOT_MEASURED, None, model=BUNDLED, proved=True)[0]
+
+
 @pytest.mark.parametrize("recorded", [None, Verdict.HOLDS])
 def test_an_error_always_fails(recorded: Verdict | None) -> None:
     assert failing(Verdict.ERROR, recorded) == ["fake.holds on gpt2-xl: the reason"]
