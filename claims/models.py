@@ -79,7 +79,9 @@ def check_device(name: str) -> None:
 
 
 def draw_records(model: OpenModel, settings: Settings) -> list[Record]:
-    """Records of the model's test file, or of the file given, drawn by the seed and the model's name.
+    """Records of the model's test file, or of the file given, in an order drawn by the seed.
+
+    Fewer facts are the first of more facts.
 
     Raises:
         Missing: there is no file, or it holds fewer records than were asked for.
@@ -91,7 +93,7 @@ def draw_records(model: OpenModel, settings: Settings) -> list[Record]:
         raise Missing(one_line(error)) from error
     if len(records) < settings.facts:
         raise Missing(f"{path.name} holds {len(records)} records, {settings.facts} are needed: lower --facts")
-    return random.Random(f"claims {settings.seed} {model.name}").sample(records, settings.facts)
+    return random.Random(f"claims {settings.seed}").sample(records, len(records))[: settings.facts]
 
 
 def _records_file(model: OpenModel, settings: Settings) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,41 +25,42 @@ def on_matrices(sections: Sections, settings: Settings) -> list[Result]:
 def on_model(source: str, sections: Sections, settings: Settings, progress: Progress) -> list[Result]:
     """The results on one model; if it cannot be opened, each of its claims says why."""
     name = model_name(source)
-    wanted = [(section, claims) for section in sections if (claims := _for_models(section))]
+    wanted = [(section, claims) for section in sections if (claims := for_models(section))]
     try:
         model = open_model(source, settings)
     except Exception as error:
-        return [_without(claim, name, error) for _, claims in wanted for claim in claims]
+        return without(name, [claim for _, claims in wanted for claim in claims], error)
     results: list[Result] = []
     for section, claims in wanted:
         results += _measured(claims, name, partial(section.on_model, model, settings, progress))
     return results
 
 
-def _for_models(section: Section[Any]) -> tuple[Claim[Any], ...]:
+def for_models(section: Section[Any]) -> tuple[Claim[Any], ...]:
+    """The claims that are measured on models."""
     return tuple(claim for claim in section.claims if claim.on_models)
 
 
-def _measured(claims: tuple[Claim[Any], ...], name: str, gather: Callable[[], Any]) -> Iterator[Result]:
+def _measured(claims: Sequence[Claim[Any]], name: str, gather: Callable[[], Any]) -> list[Result]:
     try:
         evidence = gather()
     except Exception as error:
-        yield from (_without(claim, name, error) for claim in claims)
-        return
-    for claim in claims:
-        yield _judged(claim, name, evidence)
+        return without(name, claims, error)
+    return [_judged(claim, name, evidence) for claim in claims]
 
 
 def _judged(claim: Claim[Any], name: str, evidence: Any) -> Result:
     try:
         measured: Measured = claim.measure(evidence)
     except Exception as error:
-        return _without(claim, name, error)
+        return without(name, [claim], error)[0]
     return assess(claim, name, measured)
 
 
-def _without(claim: Claim[Any], name: str, error: Exception) -> Result:
+def without(name: str, claims: Sequence[Claim[Any]], error: Exception) -> list[Result]:
+    """The results of claims that an error kept from being measured; what is no `Missing` is an error of ours."""
     if isinstance(error, Missing):
-        return Result(claim.id, name, Verdict.NOT_MEASURED, reason=str(error))
+        return [Result(claim.id, name, Verdict.NOT_MEASURED, reason=str(error)) for claim in claims]
     traceback.print_exception(error)
-    return Result(claim.id, name, Verdict.ERROR, reason=f"{type(error).__name__}: {one_line(error)}")
+    reason = f"{type(error).__name__}: {one_line(error)}"
+    return [Result(claim.id, name, Verdict.ERROR, reason=reason) for claim in claims]

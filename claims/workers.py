@@ -13,8 +13,9 @@ from multiprocessing.context import SpawnProcess
 
 import torch
 
+from claims.models import model_name
 from claims.registry import Sections
-from claims.run import on_model
+from claims.run import for_models, on_model, without
 from claims.settings import Settings
 from claims.verdicts import Result
 
@@ -52,11 +53,7 @@ class Crew:
         self._running.clear()
 
     def measure(self, sources: Sequence[str], report: Report) -> list[Result]:
-        """The results of all sources, in their order.
-
-        Raises:
-            RuntimeError: a process died, for want of memory for instance.
-        """
+        """The results of all sources, in their order; where a process died they are errors."""
         waiting, found = list(sources), dict[str, list[Result]]()
         while waiting or self._running:
             while waiting and len(self._running) < self.size:
@@ -82,16 +79,21 @@ class Crew:
             message = end.recv()
         except EOFError:
             process.join()
-            raise RuntimeError(
-                f"the process that measured {source} ended with exit code {process.exitcode}: "
-                "look above for its error; without one it was probably killed for want of memory"
-            ) from None
+            message = self._died(source, process)
         if isinstance(message, list):
             found[source] = message
             process.join()
             del self._running[end]
         else:
             report(source, *message)
+
+    def _died(self, source: str, process: SpawnProcess) -> list[Result]:
+        error = RuntimeError(
+            f"its process ended with exit code {process.exitcode}: look for an error above; "
+            "without one it was probably killed for want of memory"
+        )
+        claims = [claim for section in self.sections for claim in for_models(section)]
+        return without(model_name(source), claims, error)
 
 
 def _work(end: Connection, source: str, sections: Sections, settings: Settings, threads: int) -> None:
