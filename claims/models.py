@@ -67,15 +67,15 @@ def _moment(lm: LanguageModel, layer: int, settings: Settings) -> SecondMoment:
 
 
 def check_device(name: str) -> None:
-    """Refuse a device that this machine lacks, before it is taken for a missing model.
+    """Refuse what is no device at all; one that this machine lacks is for `open_model` to miss.
 
     Raises:
         InputError: saying what torch says.
     """
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"the device {name!r} is not usable here: {one_line(error)}") from None
+        torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"the device {name!r} is none that torch knows: {one_line(error)}") from None
 
 
 def draw_records(model: OpenModel, settings: Settings) -> list[Record]:

@@ -117,7 +117,7 @@ def test_nothing_but_the_report_is_written(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--only", "rome"), "no claim starts with 'rome': there are fake.holds"),
-        (("--device", "abacus"), "the device 'abacus' is not usable"),
+        (("--device", "abacus"), "the device 'abacus' is none that torch knows"),
         (("--out", "/no/such/folder"), "there is no folder"),
     ],
 )

@@ -21,7 +21,7 @@ from knowedit.evaluation import TEST_FILE, Pair, Record, RecordScores, load_reco
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel, fingerprint, load
 
-CONTINUATION = 12
+CONTINUATION = 16
 NEIGHBOURS = 5
 CERTAIN = 0.9
 
@@ -124,7 +124,9 @@ def _print(story: Story) -> None:
     console.print(_table(story))
     console.print("\n[bold]4. What it writes now.[/]")
     for old, new in zip(story.texts_before, story.texts_after, strict=True):
-        console.print(f"   before  {_one_line(old)}\n   after   {_one_line(new)}")
+        console.print(
+            f"   before  {_sentence(old)}\n   after   {_sentence(new)}", overflow="ellipsis", no_wrap=True
+        )
     console.print("\n[bold]5. The edit is a file, and can be taken back.[/]")
     console.print(
         f"   Saved: {story.file_bytes / 1024:.0f} KiB. Loaded again: {_verdict(story.reloaded, 'same result')}."
@@ -139,7 +141,7 @@ def _table(story: Story) -> Table:
     table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="dim")
     table.add_column("", no_wrap=True)
     for name in (story.fact.target_true, story.fact.target_new):
-        table.add_column(f"P[{name}]", justify="right", no_wrap=True)
+        table.add_column(rf"P\[{name}]", justify="right", no_wrap=True)
     before, after = story.before, story.after
     groups = [
         ("the edited prompt", [story.fact.text], before.prompt, after.prompt),
@@ -175,8 +177,9 @@ def _cell(share: float) -> str:
     return f"{100 * share:5.1f}"
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _sentence(text: str) -> str:
+    """The text up to the end of its first sentence."""
+    return " ".join(text.split(".")[0].split()) + "."
 
 
 def _verdict(good: bool, text: str) -> str:
