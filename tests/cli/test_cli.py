@@ -145,7 +145,7 @@ GOOD = {"--subject": "Ann", "--prompt": "{} plays the", "--target-new": "cello",
         ({"--layer": "12"}, "layers go from 0 to 11"),
         ({"--layer": "-1"}, "layers go from 0 to 11"),
         ({"--out": "no/such/folder/e"}, "does not exist"),
-        ({"--prompt": "{} plays the "}, "ends? with"),
+        ({"--prompt": "{} plays the "}, "end the prompt with a whole word"),
     ],
 )
 def test_bad_edits_say_one_line_and_write_nothing(run, tmp_path, change, words):
