@@ -46,3 +46,11 @@ def test_the_commands_of_the_readme_run(tmp_path, monkeypatch):
     for line in lines:
         result = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
         assert result.exit_code == 0, (line, result.output)
+
+
+def test_the_organisms_table_is_that_of_the_files():
+    import runpy
+
+    tables = runpy.run_path(str(ROOT / "docs" / "make_tables.py"))
+    for page in ("README.md", "docs/organisms.md"):
+        assert tables["organisms"]() in (ROOT / page).read_text(encoding="utf-8"), "run docs/make_tables.py"

@@ -1,0 +1,70 @@
+"""Write the tables of README.md and docs/organisms.md. Run: python docs/make_tables.py [claims-report.json]
+
+The organisms' table comes from the files that ship with them. The claims' table comes from a report of
+`nox -s claims`, and is left as it is where none is given.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from knowedit.registry import bundled_models, notes
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/organisms.md")
+
+
+def organisms() -> str:
+    """Recall and training of every bundled model."""
+    lines = [
+        "| model | shape | recall, trained prompts | recall, held-out prompts | edited at layer | grown on | one core took | tokens/s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, folder in bundled_models().items():
+        known = notes(folder)
+        recipe, recall, training = known["recipe"], known["recall"], known["training"]
+        lines.append(
+            f"| `{name}` | {recipe['layers']} × {recipe['width']}, {recipe['family']} | {recall['trained']:.1%} "
+            f"| {recall['held_out']:.1%} | {known['edit_layer']} | {training['tokens'] / 1e6:.1f} M tokens "
+            f"| {training['cpu_seconds'] / 60:.0f} min | {training['tokens_per_cpu_second']:,} |"
+        )
+    return "\n".join(lines)
+
+
+def claims(report: Path) -> str:
+    """The measured claims of the bundled models."""
+    found = json.loads(report.read_text(encoding="utf-8"))
+    lines = ["| claim | model | measured (95 % interval) | the paper's models | expected | verdict |", "|---|---|---|---|---|---|"]
+    for result in found["results"]:
+        if result["claim"].startswith("rome."):
+            low, mean, high = (result["measured"]["value"][key] for key in ("low", "mean", "high"))
+            unit = f" {result['unit']}".rstrip()
+            bound = result["expectation"]
+            lines.append(
+                f"| {result['claim']} | `{result['model']}` | {mean:.3g}{unit} ({low:.3g} to {high:.3g}) | {result['paper']} "
+                f"| {bound['direction']} {bound['bound']:g}{unit} | {result['verdict']} |"
+            )
+    return "\n".join(lines)
+
+
+def put(text: str, name: str, table: str) -> str:
+    """``text`` with the table between its markers; a page without the markers stays as it is."""
+    pattern = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
+    return re.sub(pattern, lambda found: f"{found[1]}\n{table}\n\n{found[2]}", text, flags=re.DOTALL)
+
+
+def main() -> None:
+    tables = {"organisms": organisms()}
+    if len(sys.argv) > 1:
+        tables["claims"] = claims(Path(sys.argv[1]))
+    for page in PAGES:
+        path = ROOT / page
+        text = path.read_text(encoding="utf-8")
+        for name, table in tables.items():
+            text = put(text, name, table)
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
