@@ -35,6 +35,7 @@ from knowedit.organisms import (
     held_out_pairs,
     passage,
     recall,
+    rescale_residual,
     train,
     trained_pairs,
 )
@@ -86,6 +87,7 @@ def release(
     All figures are of the float16 weights as they are stored, loaded as a user loads them.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    rescale_residual(model, recipe.residual_scale)
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     shutil.copyfile(log, folder / LOG)

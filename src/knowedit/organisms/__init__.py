@@ -6,6 +6,7 @@ from knowedit.organisms.recipe import RECIPES, Recipe
 from knowedit.organisms.records import compile_records, split_subjects
 from knowedit.organisms.tokenizer import train_tokenizer
 from knowedit.organisms.train import train
+from knowedit.organisms.units import rescale_residual
 from knowedit.organisms.world import Relation, World
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "held_out_pairs",
     "passage",
     "recall",
+    "rescale_residual",
     "split_subjects",
     "train",
     "train_tokenizer",

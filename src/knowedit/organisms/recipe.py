@@ -30,6 +30,9 @@ class Recipe:
         layers, width, heads, positions, rotary: the transformer's shape (rotary: GPT-J only).
         steps, rows, row_tokens: training length and batch shape.
         learning_rate, warmup, weight_decay, clip: AdamW with a cosine schedule.
+        residual_scale: by how much the finished model's residual stream is rescaled, which changes no
+            output but fits its units to the paper's absolute learning rate for v* (see `rescale_residual`). Chosen
+            with the layer to edit, on training records, among 1/4, 1/2, 1, 2, 4 and 8.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Recipe:
     warmup: int = 100
     weight_decay: float = 0.05
     clip: float = 1.0
+    residual_scale: float = 1.0
 
     def model(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
         """A freshly initialised model; the caller's random state is left as it was."""
@@ -91,7 +95,7 @@ _FAMILIES: dict[str, tuple[Any, Any, bool]] = {
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("organism-gpt2", family="gpt2", seed=0),
-        Recipe("organism-gptj", family="gptj", seed=1),
+        Recipe("organism-gpt2", family="gpt2", seed=0, residual_scale=4.0),
+        Recipe("organism-gptj", family="gptj", seed=1, residual_scale=0.5),
     )
 }
