@@ -138,7 +138,10 @@ def _known_facts(lm: LanguageModel, world: World) -> list[dict[str, str]]:
 
 
 def _score_layers(lm: LanguageModel, records: list[Record], texts: list[str]) -> dict[int, dict[str, float]]:
-    """ROME on training records at every layer: the harmonic mean of efficacy, paraphrases and neighbours."""
+    """ROME on training records at every layer, scored by the harmonic mean of the three magnitudes.
+
+    The shares ES, PS and NS are at their ceiling at half of the layers and cannot tell them apart.
+    """
     scored = {}
     for layer in range(lm.n_layers):
         factor = collect_second_moment(lm, texts, layer).factorise()
@@ -151,12 +154,16 @@ def _score_layers(lm: LanguageModel, records: list[Record], texts: list[str]) ->
         means = {
             name: statistics.mean(row[name] for row in rows) for name in ("ES", "PS", "NS", "EM", "PM", "NM")
         }
-        shares = [max(means[name], 1e-9) for name in ("ES", "PS", "NS")]
-        scored[layer] = {**means, "score": statistics.harmonic_mean(shares)}
+        scored[layer] = {**means, "score": composite(means)}
         console.print(
             f"layer {layer}: " + ", ".join(f"{key} {100 * value:.1f}" for key, value in scored[layer].items())
         )
     return scored
+
+
+def composite(means: dict[str, float]) -> float:
+    """The harmonic mean of EM, PM and NM; a negative one counts as nothing."""
+    return statistics.harmonic_mean([max(means[name], 1e-9) for name in ("EM", "PM", "NM")])
 
 
 def _notes(
