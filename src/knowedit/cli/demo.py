@@ -23,6 +23,7 @@ from knowedit.models import LanguageModel, fingerprint, load
 
 CONTINUATION = 16
 NEIGHBOURS = 5
+NUMBERS = len("100.0 → 100.0")
 CERTAIN = 0.9
 
 
@@ -139,9 +140,9 @@ def _print(story: Story) -> None:
 
 def _table(story: Story) -> Table:
     table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="dim")
-    table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True, overflow="ellipsis")
     for name in (story.fact.target_true, story.fact.target_new):
-        table.add_column(rf"P\[{name}]", justify="right", no_wrap=True)
+        table.add_column(rf"P\[{name}] %", justify="right", no_wrap=True, min_width=NUMBERS)
     before, after = story.before, story.after
     groups = [
         ("the edited prompt", [story.fact.text], before.prompt, after.prompt),
@@ -161,7 +162,7 @@ def _table(story: Story) -> Table:
     for title, prompts, old, new in groups:
         table.add_row(f"   [dim]{title}[/]")
         for i, prompt in enumerate(prompts[:NEIGHBOURS]):
-            table.add_row(f"     {prompt} …", *_cells(old, new, i))
+            table.add_row(f"     {prompt}", *_cells(old, new, i))
     return table
 
 
@@ -170,7 +171,7 @@ def _cells(before: Pair, after: Pair, i: int) -> tuple[str, str]:
     moments = [(float(pair.true[i]), float(pair.new[i])) for pair in (before, after)]
     true = [f"[bold green]{_cell(a)}[/]" if a > b else _cell(a) for a, b in moments]
     new = [f"[bold magenta]{_cell(b)}[/]" if b > a else _cell(b) for a, b in moments]
-    return f"{true[0]} → {true[1]} %", f"{new[0]} → {new[1]} %"
+    return f"{true[0]} → {true[1]}", f"{new[0]} → {new[1]}"
 
 
 def _cell(share: float) -> str:
