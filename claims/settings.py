@@ -19,7 +19,7 @@ class Settings:
         statistics: a file of key statistics for models that have none in their folder.
     """
 
-    facts: int = 200
+    facts: int = 300
     seed: int = 0
     device: str = "cpu"
     records: Path | None = None
