@@ -57,7 +57,11 @@ def write_bytes(path: PathLike, *parts: bytes | memoryview) -> None:
         )
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as stream:
+        stream = temporary.open("xb")
+    except OSError as error:
+        raise InputError(f"{target} cannot be written ({error.strerror}): give another path") from None
+    try:
+        with stream:
             for part in parts:
                 stream.write(part)
             stream.flush()

@@ -222,3 +222,16 @@ def test_commands_leave_the_files_of_the_model_alone(run, edit_file):
     path, _ = edit_file
     run("generate", "--edit", path, "--prompt", "The")
     assert fingerprint(load(MODEL)).digest == before
+
+
+@pytest.mark.parametrize("seed", ["-1", "99999999999999999999999"])
+def test_seeds_out_of_range_are_wrong_usage(run, seed):
+    run("generate", "--prompt", "The", "--seed", seed, code=2)
+
+
+def test_brackets_in_the_request_are_text(run, tmp_path):
+    request = ["--subject", "[/foo] Zo{}ma", "--prompt", "{} plays the", "--target-new", "double bass"]
+    said = run("edit", *request, "--out", tmp_path / "e").stdout
+    assert "[/foo] Zo{}ma plays the" in said
+    assert "P[double bass] = " in said
+    assert "[/foo]" in run("inspect", tmp_path / "e").stdout

@@ -27,7 +27,8 @@ app.add_typer(organism, name="organism")
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A bundled name, a folder, or a Hub id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text for people.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+LARGEST_SEED = 2**63 - 1
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of everything that is drawn.")]
 DEFAULT_MODEL = "organism-gpt2"
 
 
@@ -92,7 +93,9 @@ def generate(
     model: Model = DEFAULT_MODEL,
     edit: Annotated[Path | None, typer.Option(help="An edit file to apply first.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to add at most.")] = 20,
-    seed: Annotated[int | None, typer.Option(help="Draw tokens with this seed; greedy without.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Draw tokens with this seed; greedy without.")
+    ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Draw among the k most probable only.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.markup import escape
 from rich.table import Table
 
 from knowedit.cli.output import console, percent, print_json, stderr
@@ -67,13 +68,16 @@ def run_edit(request: EditRequest, *, as_json: bool) -> None:
             {**summary(edit), "before": before, "after": after, "file": str(request.out), "bytes": size}
         )
         return
-    console.print(f"[bold]{fact.text}[/] … {fact.target_new}")
+    console.print(f"[bold]{escape(fact.text)}[/] … {escape(fact.target_new)}")
     for name, found in (("before", before), ("after", after)):
-        console.print(
-            f"  {name:6}  says {found['says']!r}, P[{fact.target_new}] = {percent(found['target_new'])}"
-        )
+        said = f"says {found['says']!r}, P[{fact.target_new}] = {percent(found['target_new'])}"
+        console.print(f"  {name:6}  {escape(said)}")
+    if after["target_new"] < 0.5:
+        console.print("[yellow]look into this:[/] the edited model does not say the new object")
     _print_concerns(edit)
-    console.print(f"written to {request.out} ({size / 1024:.0f} KiB); the model itself was not changed")
+    console.print(
+        f"written to {escape(str(request.out))} ({size / 1024:.0f} KiB); the model itself was not changed"
+    )
 
 
 def summary(edit: Edit) -> dict[str, Any]:
@@ -103,17 +107,22 @@ def inspect_edit(file: Path, *, as_json: bool) -> None:
         print_json(described)
         return
     table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for fact in edit.provenance.facts:
-        table.add_row("fact", f"{fact.text} … [bold]{fact.target_new}[/]")
+        table.add_row("fact", f"{escape(fact.text)} … [bold]{escape(fact.target_new)}[/]")
     for update in described["updates"]:
         table.add_row(
-            "changes", f"layer {update['layer']} {update['part']}, rank {update['rank']} of {update['shape']}"
+            "changes",
+            f"layer {update['layer']} {update['part']}, rank {update['rank']} of {escape(str(update['shape']))}",
         )
     for name in ("editor", "model", "base", "seed"):
-        table.add_row(name, str(described[name]))
+        table.add_row(name, escape(str(described[name])))
     for group in ("settings", "preflight", "versions"):
         for key, value in described[group].items():
-            table.add_row(f"{group}.{key}", f"{value:.3g}" if isinstance(value, float) else str(value))
+            table.add_row(
+                f"{group}.{key}", f"{value:.3g}" if isinstance(value, float) else escape(str(value))
+            )
     console.print(table)
     _print_concerns(edit)
 

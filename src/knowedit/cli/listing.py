@@ -40,7 +40,8 @@ def list_models(*, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("model", "family", "layers", "recall, trained", "recall, held out", "folder", box=None)
+    table = Table("model", "family", "layers", "recall, trained", "recall, held out", box=None)
+    table.add_column("folder", overflow="fold")
     for row in rows:
         recall = row["recall"]
         table.add_row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -103,6 +104,7 @@ class ROME:
         layer = self.resolve_layer(lm)
         locate(lm, fact.prompt, fact.subject)
         texts = self._prefixes(lm, generator, prefixes)
+        seed = generator.initial_seed() if generator is not None and prefixes is None else None
         factor = _factorised(second_moment(lm, layer) if statistics is None else statistics)
         value = optimise_value(lm, layer, fact, self.value_settings())
         key = subject_key(lm, layer, fact.subject, texts)
@@ -114,7 +116,7 @@ class ROME:
         return Edit(
             updates={projection.address: update},
             base=fingerprint(lm),
-            provenance=_provenance(replace(self, layer=layer), lm, fact, generator, texts),
+            provenance=_provenance(replace(self, layer=layer), lm, fact, seed, texts),
             preflight=_preflight(projection, update, key, inserted, factor, value),
         )
 
@@ -197,14 +199,14 @@ def _norm_on_text(matrix: Tensor, moment: Tensor) -> float:
 
 
 def _provenance(
-    editor: ROME, lm: LanguageModel, fact: Fact, generator: torch.Generator | None, prefixes: tuple[str, ...]
+    editor: ROME, lm: LanguageModel, fact: Fact, seed: int | None, prefixes: tuple[str, ...]
 ) -> Provenance:
     return Provenance(
         editor=type(editor).__name__,
-        settings=asdict(editor),
+        settings=json.loads(json.dumps(asdict(editor))),  # as a file gives them back
         facts=(fact,),
         model=lm.name,
-        seed=None if generator is None else generator.initial_seed(),
+        seed=seed,
         prefixes=prefixes,
         versions={name: version(name) for name in ("knowedit", "torch", "transformers")},
     )

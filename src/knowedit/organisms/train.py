@@ -158,6 +158,10 @@ def _save(
     part = work / (CHECKPOINT + ".part")
     save_file(tensors, part, metadata)
     part.replace(work / CHECKPOINT)
+    _write_log(work, log)
+
+
+def _write_log(work: Path, log: list[dict[str, float]]) -> None:
     lines = "".join(json.dumps(line) + "\n" for line in log)
     write_bytes(work / LOG, lines.encode())
 
@@ -187,7 +191,9 @@ def _restore(
         for name, parameter in model.named_parameters():
             parameter.data.copy_(file.get_tensor(f"model.{name}"))
             optimiser.state[parameter] = {key: file.get_tensor(f"{key}.{name}") for key in _MOMENTS}
-    last = _read_log(work)[-1]
+    log = _read_log(work)
+    _write_log(work, log)  # a kill between the checkpoint and the log leaves the log behind
+    last = log[-1]
     return int(last["step"]), np.array([last["seconds"], last["cpu_seconds"]])
 
 
