@@ -7,6 +7,7 @@ from knowedit.models.families import FAMILIES
 from knowedit.models.fingerprints import Fingerprint, fingerprint, tensor_digest
 from knowedit.models.forwards import forward
 from knowedit.models.generation import generate, generate_ids
+from knowedit.models.gradients import frozen
 from knowedit.models.hooks import Site
 from knowedit.models.interventions import capture, intervene
 from knowedit.models.language_model import LanguageModel
@@ -38,6 +39,7 @@ __all__ = [
     "encode",
     "fingerprint",
     "forward",
+    "frozen",
     "generate",
     "generate_ids",
     "intervene",

@@ -60,7 +60,7 @@ def run(
             takes a shorter one as padded with masked tokens.
         positions: ``(rows, tokens)`` of the new tokens.
         keep: where to compute logits, see `pick`.
-        cache: None for no cache, ``True`` for a new one, or what an earlier call returned.
+        cache: None for no cache, ``True`` for a new one, or a cache, for instance what an earlier call returned.
 
     Returns:
         The logits, see `pick` for their shape, and the cache (None without one).

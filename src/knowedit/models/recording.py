@@ -3,6 +3,9 @@
 One ordinary forward records each block's input state and the very arguments the library hands to that
 block (mask, position ids, whatever the family has). A replay calls the blocks from l on with the same
 arguments, so it has no mask, rotary or position logic of its own, and hooks on these blocks still work.
+
+Tokens before the first one that changes are read once and kept as keys and values; recording and replays
+then hold the tokens from there on.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from torch import Tensor, nn
 
 from knowedit.errors import InputError
 from knowedit.models.batches import Batch, Item, as_batch
-from knowedit.models.forwards import forward, pick
+from knowedit.models.forwards import pick, run
 from knowedit.models.hooks import Site, first, hooked
+from knowedit.models.kept_keys import KeptKeys, keep_keys
 
 if TYPE_CHECKING:
     from knowedit.models.language_model import LanguageModel
@@ -32,7 +36,7 @@ class Recording:
 
     Attributes:
         lm: the model that ran.
-        batch: what it ran on.
+        batch: what it ran on; with ``start``, the tokens from there on, at their true positions.
         states: ``n_layers + 1`` tensors ``(rows, tokens, width)``: ``states[l]`` goes into block l, so
             ``states[l + 1]`` is the state after block l and ``states[-1]`` goes into the final norm.
         calls: for each block the arguments besides the state.
@@ -47,21 +51,57 @@ class Recording:
 
 
 @torch.no_grad()
-def record(lm: LanguageModel, items: Sequence[Item] | Batch) -> Recording:
-    """Run the model once, without cache and gradients, and keep what a replay needs.
+def record(
+    lm: LanguageModel, items: Sequence[Item] | Batch, *, start: Tensor | Sequence[int] | int = 0
+) -> Recording:
+    """Run the model once, without gradients, and keep what a replay needs.
 
-    Inside an `intervene` the recording is of the changed run.
+    Inside an `intervene` the recording is of the changed run; with ``start`` the tokens before it are
+    read in a forward of their own, so a function on a site is called for either part.
 
     Args:
         lm: the model.
         items: texts, prompts, lists of ids, or a `Batch`.
+        start: ``(rows,)`` or one number: the first token of each row that a replay may change. What is
+            recorded, and every position in a replay, then counts from there.
+
+    Raises:
+        InputError: a start that is not a token of its row.
     """
-    data = as_batch(lm, items)
+    whole = as_batch(lm, items)
+    starts = _checked_starts(whole, start)
+    kept = keep_keys(lm, _columns(whole, torch.zeros_like(starts), starts)) if bool(starts.any()) else None
+    data = whole if kept is None else _columns(whole, starts, whole.lengths)
+    mask = data.mask if kept is None else torch.cat([kept.mask, data.mask], dim=1)
     states: list[Tensor] = []
     calls: list[Call] = []
     with _recording(lm, states, calls):
-        logits = forward(lm, data, data.last)
+        logits = run(lm, data.ids, mask, data.positions, data.last, kept)[0]
     return Recording(lm, data, tuple(states), tuple(calls), logits)
+
+
+def _checked_starts(data: Batch, start: Tensor | Sequence[int] | int) -> Tensor:
+    starts = torch.as_tensor(start, device=data.ids.device)
+    if starts.ndim > 1 or starts.is_floating_point() or starts.numel() not in (1, data.rows):
+        raise InputError(
+            f"start has shape {tuple(starts.shape)}: give one token index for each of {data.rows} rows"
+        )
+    starts = starts.expand(data.rows)
+    if bool((starts < 0).any()) or bool((starts >= data.lengths).any()):
+        raise InputError(
+            f"start is {starts.tolist()}, the rows have {data.lengths.tolist()} tokens: "
+            "each row must keep at least its last token"
+        )
+    return starts
+
+
+def _columns(data: Batch, begin: Tensor, end: Tensor) -> Batch:
+    """The tokens from ``begin`` up to ``end`` of each row, padded on the right."""
+    lengths = end - begin
+    offset = torch.arange(int(lengths.max()), device=data.ids.device)
+    index = (begin[:, None] + offset).clamp(max=data.tokens - 1)
+    mask = (offset < lengths[:, None]).long()
+    return Batch(data.ids.gather(1, index), mask, data.positions.gather(1, index), lengths)
 
 
 @contextmanager
@@ -160,21 +200,29 @@ class _Rows:
         self.recorded = count
         self.new = int(states.shape[0])
         self.rows = None if rows is None else _checked_rows(rows, self.new, count, states.device)
-        self.done: dict[int, Tensor] = {}
+        self.done: dict[int, Any] = {}
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(self(part) for part in value)
         if isinstance(value, dict):
             return {name: self(part) for name, part in value.items()}
+        if isinstance(value, KeptKeys):
+            return self._once(value)
         # What belongs to rows has at least (rows, tokens); a leading 1 stands for all rows already.
         if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[0] != self.recorded:
             return value
+        return self._once(value)
+
+    def _once(self, value: Any) -> Any:
         if id(value) not in self.done:
             self.done[id(value)] = self._select(value)
         return self.done[id(value)]
 
-    def _select(self, value: Tensor) -> Tensor:
+    def _select(self, value: Any) -> Any:
+        if isinstance(value, KeptKeys):
+            rows = torch.zeros(self.new, dtype=torch.long) if self.recorded == 1 else self.rows
+            return value if rows is None else value.select(rows)
         if self.recorded == 1:
             return value.expand(self.new, *value.shape[1:])
         return value if self.rows is None else value.index_select(0, self.rows)

@@ -1,0 +1,149 @@
+"""Recording from a later token on: the tokens before it are kept as keys and values, and nothing else changes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from knowedit.errors import InputError
+from knowedit.models import LanguageModel, Site, capture, frozen, intervene, load, record, replay
+from tests.conftest import make_model, noise
+from tests.models.oracles import full_logits, hook_count
+
+ROWS = [[5, 6, 7, 8, 9, 10, 11], [300, 20, 31], [41, 2, 3, 4, 50]]
+STARTS = [[4, 2, 1], [0, 2, 3], [6, 0, 0], [1, 1, 1]]
+
+
+@pytest.fixture(scope="module", params=["sdpa", "eager"])
+def gpt2(request, tokenizer) -> LanguageModel:
+    return load((make_model("gpt2", attn_implementation=request.param), tokenizer))
+
+
+def expected(lm: LanguageModel, starts: list[int]) -> list[torch.Tensor]:
+    return [full_logits(lm, row)[start:] for row, start in zip(ROWS, starts, strict=True)]
+
+
+def check_all_layers(lm: LanguageModel, starts: list[int]) -> None:
+    recording = record(lm, ROWS, start=torch.tensor(starts))
+    assert recording.batch.lengths.tolist() == [len(r) - s for r, s in zip(ROWS, starts, strict=True)]
+    for layer in range(lm.n_layers + 1):
+        with torch.no_grad():
+            found = replay(recording, layer, recording.states[layer])
+        for i, row in enumerate(expected(lm, starts)):
+            torch.testing.assert_close(found[i, : len(row)], row, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(recording.logits[i], row[-1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("starts", STARTS, ids=str)
+def test_replay_behind_kept_keys_is_the_full_run(family: LanguageModel, starts):
+    check_all_layers(family, starts)
+
+
+@pytest.mark.parametrize("starts", STARTS[:2], ids=str)
+def test_with_either_attention(gpt2: LanguageModel, starts):
+    check_all_layers(gpt2, starts)
+
+
+def test_states_are_those_of_the_whole_recording(family: LanguageModel):
+    whole, part = record(family, ROWS), record(family, ROWS, start=[4, 2, 1])
+    for full, short in zip(whole.states, part.states, strict=True):
+        for i, start in enumerate([4, 2, 1]):
+            length = len(ROWS[i]) - start
+            torch.testing.assert_close(
+                short[i, :length], full[i, start : start + length], rtol=1e-5, atol=1e-5
+            )
+
+
+def test_a_changed_token_changes_the_rest_as_in_the_whole_run(family: LanguageModel):
+    starts, change = torch.tensor([4, 2, 1]), noise(family.width)
+    short, whole = record(family, ROWS, start=starts), record(family, ROWS)
+    cut, full = short.states[2].clone(), whole.states[2].clone()
+    cut[:, 0] += change
+    full[torch.arange(3), starts] += change
+    with torch.no_grad():
+        found = replay(short, 2, cut, positions=short.batch.last)
+        slow = replay(whole, 2, full, positions=whole.batch.last)
+    torch.testing.assert_close(found, slow, rtol=1e-5, atol=1e-5)
+    assert (found - short.logits).abs().max() > 1e-2
+
+
+def test_rows_are_free_and_many_replays_leave_the_keys(family: LanguageModel):
+    recording = record(family, ROWS, start=[4, 2, 1])
+    rows = torch.tensor([2, 0, 0, 1])
+    with torch.no_grad():
+        first = replay(recording, 1, recording.states[1])
+        for _ in range(3):
+            found = replay(recording, 1, recording.states[1][rows], rows)
+            assert (found - first[rows]).abs().max() <= 1e-5
+        assert torch.equal(replay(recording, 1, recording.states[1]), first)
+
+
+def test_one_recorded_row_serves_any_number(family: LanguageModel):
+    recording = record(family, ROWS[:1], start=3)
+    state = recording.states[1].repeat(4, 1, 1)
+    with torch.no_grad():
+        found = replay(recording, 1, state)
+    for row in found:
+        torch.testing.assert_close(row, full_logits(family, ROWS[0])[3:], rtol=1e-5, atol=1e-5)
+
+
+def test_tokens_before_the_start_are_not_run_again(family: LanguageModel):
+    recording = record(family, ROWS, start=[4, 2, 1])
+    with capture(family, [Site(2, "mlp")]) as seen, torch.no_grad():
+        replay(recording, 1, recording.states[1])
+    assert seen[Site(2, "mlp")].shape[:2] == (3, 4)
+
+
+def test_gradients_flow_to_the_states_alone(family: LanguageModel):
+    recording = record(family, ROWS, start=[4, 2, 1])
+    states = recording.states[2].clone().requires_grad_(True)
+    with frozen(family):
+        assert not any(p.requires_grad for p in family.model.parameters())
+        replay(recording, 2, states, positions=recording.batch.last).sum().backward()
+    assert states.grad is not None and bool((states.grad[:, 0] != 0).any())
+    assert all(p.requires_grad and p.grad is None for p in family.model.parameters())
+
+
+def test_frozen_keeps_flags_that_were_off_before(fresh_lm):
+    lm = fresh_lm("gpt2")
+    lm.projection(1).parameter.requires_grad_(False)
+    with pytest.raises(KeyError), frozen(lm):
+        raise KeyError
+    assert [n for n, p in lm.model.named_parameters() if not p.requires_grad] == [
+        "transformer.h.1.mlp.c_proj.weight"
+    ]
+
+
+def test_interventions_are_recorded_in_both_parts(family: LanguageModel):
+    with intervene(family, {Site(None, "embedding"): lambda v: 1.5 * v}):
+        found = record(family, ROWS, start=[4, 2, 1]).logits
+        whole = record(family, ROWS).logits
+    torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-5)
+    assert hook_count(family) == 0
+
+
+def test_a_sliding_window_counts_true_distances(tokenizer):
+    """Prefixes of different lengths: padding between prefix and new tokens would push tokens out of the window."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    from tests.models.test_loading import LLAMA
+
+    sizes = {
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+    }
+    config = MistralConfig(hidden_size=32, vocab_size=400, sliding_window=4, **sizes)
+    model = MistralForCausalLM(config).eval()
+    for i, parameter in enumerate(model.parameters()):
+        parameter.data += 0.3 * noise(*parameter.shape, seed=i)
+    lm = load((model, tokenizer), anatomy=LLAMA)
+    check_all_layers(lm, [5, 1, 2])
+    assert (full_logits(lm, ROWS[0])[-1] - full_logits(lm, ROWS[0][1:])[-1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("start", [3, [0, 3, 0], [0, -1, 0], [0, 1], [[0, 1, 0]], [0.0, 1.0, 0.0]], ids=str)
+def test_starts_that_do_not_fit_are_refused(family: LanguageModel, start):
+    with pytest.raises(InputError, match="start"):
+        record(family, ROWS, start=torch.tensor(start))
