@@ -17,7 +17,7 @@ from torch import Tensor
 from claims.models import OpenModel, draw_records
 from claims.registry import Claim, Expectation, Measured, Progress, Section
 from claims.settings import Settings
-from knowedit.editing import ROME, Edit, sample_prefixes, subject_key
+from knowedit.editing import ROME, Edit, PrefixPlan, sample_prefixes, subject_key
 from knowedit.evaluation import Record, RecordScores, score_record
 from knowedit.evaluation.intervals import Interval, bootstrap, paired, wilson
 from knowedit.linalg import insert_key_value
@@ -25,7 +25,7 @@ from knowedit.models import LanguageModel, fingerprint
 
 EDITOR = ROME.paper()
 AVERAGE_SUBJECTS = 100
-AVERAGE_PREFIXES = ((10, 5),)
+AVERAGE_PREFIXES = PrefixPlan(((10, 5),))
 
 
 @dataclass(frozen=True, eq=False)

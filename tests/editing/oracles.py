@@ -27,30 +27,45 @@ def weight(lm: LanguageModel, layer: int) -> Tensor:
     return stored.T if hasattr(mlp(lm, layer), "c_proj") else stored
 
 
-def key(lm: LanguageModel, layer: int, subject: str, prefixes: list[str]) -> Tensor:
-    """One forward a prefix, the projection's input at the last token of text that ends with the subject."""
+def key(
+    lm: LanguageModel,
+    layer: int,
+    subject: str,
+    prefixes: list[str],
+    *,
+    template: str = "{}",
+    separator: str = " ",
+) -> Tensor:
+    """One forward a prefix, the projection's input at the subject's last token."""
     keys = []
     for prefix in prefixes:
         seen = []
         handle = down(lm, layer).register_forward_pre_hook(
             lambda _module, args, seen=seen: seen.append(args[0])
         )
-        ids = lm.tokenizer(f"{prefix} {subject}" if prefix else subject)["input_ids"]
+        head = (prefix + separator if prefix else "") + template[: template.index("{}")]
+        ids = lm.tokenizer(head + subject + template[template.index("{}") + 2 :])["input_ids"]
         full_logits(lm, ids)
         handle.remove()
-        keys.append(seen[0][0, -1].double())
+        # The tiny tokenizer never merges over a space, so the text up to the subject's end has its own tokens.
+        keys.append(seen[0][0, len(lm.tokenizer(head + subject)["input_ids"]) - 1].double())
     return torch.stack(keys).mean(0)
 
 
-def value(lm: LanguageModel, layer: int, fact: Fact, rome: ROME) -> tuple[Tensor, list[float]]:
+def value(
+    lm: LanguageModel, layer: int, fact: Fact, rome: ROME, prefixes: tuple[str, ...] = ()
+) -> tuple[Tensor, list[float]]:
     """Eqn. 8 by whole forwards with the offset hooked in, every prompt on its own, unpadded."""
-    prompt = locate(lm, fact.prompt, fact.subject)
+    leads = ["", *(p + rome.prefixes.separator for p in prefixes if p and rome.prefixed)]
+    prompts = [locate(lm, fact.prompt, fact.subject, prefix=lead) for lead in leads]
     essence = locate(lm, rome.kl_prompt, fact.subject)
     target = target_ids(lm.tokenizer, fact.text, fact.target_new)
     start: list[Tensor] = []
     delta = torch.zeros(lm.width, requires_grad=True)
-    adam = torch.optim.Adam([delta], lr=rome.learning_rate, weight_decay=rome.weight_decay)
-    before = full_logits(lm, essence.ids)[-1].log_softmax(-1)
+    l2 = rome.weight_decay if rome.decay == "adam" else 0.0
+    adam = torch.optim.Adam([delta], lr=rome.learning_rate, weight_decay=l2)
+    read = essence.last_subject if rome.kl_position == "subject" else -1
+    before = full_logits(lm, essence.ids)[read].log_softmax(-1)
 
     def run(ids: list[int], position: int) -> Tensor:
         def shift(out: Tensor) -> Tensor:
@@ -64,17 +79,26 @@ def value(lm: LanguageModel, layer: int, fact: Fact, rome: ROME) -> tuple[Tensor
 
     losses = []
     for step in range(rome.max_steps + 1):
-        logits = run([*prompt.ids, *target[:-1]], prompt.last_subject).log_softmax(-1)
-        nll = -sum(logits[len(prompt.ids) - 1 + i, token] for i, token in enumerate(target))
-        after = run(list(essence.ids), essence.last_subject)[-1].log_softmax(-1)
+        nll = 0.0
+        for prompt in prompts:
+            logits = run([*prompt.ids, *target[:-1]], prompt.last_subject).log_softmax(-1)
+            tokens = [logits[len(prompt.ids) - 1 + i, token] for i, token in enumerate(target)]
+            share = {"joint": sum(tokens), "mean": sum(tokens) / len(tokens), "first": tokens[0]}
+            nll = nll - share[rome.target] / len(prompts)
+        after = run(list(essence.ids), essence.last_subject)[read].log_softmax(-1)
         kl = (after.exp() * (after - before)).sum()
         loss = nll + rome.kl_factor * (kl / len(after) if rome.kl_reduction == "mean" else kl)
+        if rome.decay == "relative":
+            loss = loss + rome.weight_decay * delta.norm() / start[0].norm() ** 2
         losses.append(float(loss.detach()))
         if losses[-1] <= rome.stop_loss or step == rome.max_steps:
             break
         adam.zero_grad()
         loss.backward()
         adam.step()
+        longest = (rome.max_offset or float("inf")) * float(start[0].norm())
+        with torch.no_grad():
+            delta *= min(1.0, longest / max(float(delta.norm()), 1e-30))
     lm.model.zero_grad()
     return start[0].double() + delta.detach().double(), losses
 

@@ -61,6 +61,18 @@ def facts(
 
 
 @app.command()
+def profiles(
+    first: Annotated[str | None, typer.Argument(help="A profile: show it with its sources.")] = None,
+    second: Annotated[str | None, typer.Argument(help="Another one: show what differs.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the named settings of ROME: the paper's and those of the code once released."""
+    from knowedit.cli.profiles import show_profiles
+
+    show_profiles(first, second, as_json=as_json)
+
+
+@app.command()
 def edit(
     subject: Annotated[str, typer.Option(help="The entity the fact is about.")],
     prompt: Annotated[str, typer.Option(help="The statement up to the object, with {} for the subject.")],

@@ -39,6 +39,8 @@ class Preflight:
         condition: estimated condition number of C with its diagonal scaled to ones.
         probability: P[o* | p] with v* in place of the MLP's output, before anything was inserted.
         steps: gradient steps that v* took.
+        alignment: the cosine, in the metric of C⁻¹, of k* and the key that the value was inserted at: 1 where
+            they are one key. The divisor is as small as the alignment, and the update as large as it is small.
     """
 
     residual: float
@@ -48,6 +50,7 @@ class Preflight:
     condition: float
     probability: float
     steps: int
+    alignment: float = 1.0
 
     def concerns(self) -> list[str]:
         """What a careful person would look into before using the edit; empty if nothing."""
@@ -58,6 +61,10 @@ class Preflight:
                 f"on ordinary text the update adds {self.change_on_text:.1f} × the old output",
             ),
             (self.condition > 1e11, f"the key statistics have condition number {self.condition:.1e}"),
+            (
+                self.alignment < 0.2,
+                f"the two keys of the insertion have a cosine of only {self.alignment:.2f}",
+            ),
             (self.probability < 0.5, f"v* gives the new object a probability of only {self.probability:.1%}"),
         ]
         return [text for failed, text in checks if failed]

@@ -10,62 +10,52 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from knowedit.editing.prefixes import behind
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel, Prompt, Site, batch, capture, locate
 
-PrefixPlan = tuple[tuple[int, int], ...]
-"""How many prefixes of how many tokens: ``((20, 2), (20, 5), (10, 10))``."""
-
-
-def sample_prefixes(lm: LanguageModel, plan: PrefixPlan, generator: torch.Generator) -> list[str]:
-    """Texts x_j drawn from the model itself, from its start token (Appendix D.5).
-
-    Args:
-        lm: the unedited model.
-        plan: pairs of (how many, of how many tokens).
-        generator: draws the tokens; nothing else is random.
-
-    Returns:
-        The texts, in the plan's order, without special tokens; one that is all special tokens is empty.
-    """
-    prefixes: list[str] = []
-    for count, tokens in plan:
-        rows = lm.generate_ids([[lm.start_id]] * count, tokens, generator=generator, stop_at_eos=False)
-        prefixes += [lm.tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
-    return prefixes
-
-
-def subject_prompts(lm: LanguageModel, subject: str, prefixes: Sequence[str]) -> list[Prompt]:
-    """``x_j + subject`` for every prefix: texts that end with the subject (Eqn. 7)."""
-    if not prefixes:
-        raise InputError(
-            "no prefixes were given: k* is a mean over at least one text; use [''] for the bare subject"
-        )
-    return [locate(lm, "{}", subject, prefix=f"{prefix} " if prefix else "") for prefix in prefixes]
+BARE = "{}"
+"""The template of a text that is the subject alone."""
 
 
 @torch.no_grad()
 def projection_inputs(lm: LanguageModel, layer: int, prompts: Sequence[Prompt]) -> Tensor:
     """The input of ``mlp_down`` at each prompt's last subject token, ``(prompts, d_in)`` (Eqn. 6)."""
     site = Site(layer, "mlp_down", "input")
+    data = batch(lm, prompts)
     with capture(lm, [site]) as found:
-        lm.logits(batch(lm, prompts))
-    rows = torch.arange(len(prompts), device=lm.device)
-    return found[site][rows, torch.tensor([prompt.last_subject for prompt in prompts], device=lm.device)]
+        lm.logits(data, data.last)
+    keys = found[site]
+    last = torch.tensor([prompt.last_subject for prompt in prompts], device=keys.device)
+    return keys[torch.arange(len(prompts), device=keys.device), last]
 
 
-def subject_key(lm: LanguageModel, layer: int, subject: str, prefixes: Sequence[str]) -> Tensor:
+def subject_key(
+    lm: LanguageModel,
+    layer: int,
+    subject: str,
+    prefixes: Sequence[str],
+    *,
+    template: str = BARE,
+    separator: str = " ",
+) -> Tensor:
     """k* ``(d_in,)``: the mean of `projection_inputs` over the prefixes, summed in float64.
 
     Args:
         lm: the unedited model.
         layer: whose MLP.
         subject: the entity.
-        prefixes: the texts x_j.
+        prefixes: the texts x_j; an empty one stands for the bare text.
+        template: the text behind a prefix. Eqn. 7 has the subject alone, so that the text ends with it.
+        separator: what stands between a prefix and the text.
 
     Raises:
         InputError: no such layer, no prefixes, or a subject that the tokenizer drops.
     """
     lm.check_layer(layer)
-    inputs = projection_inputs(lm, layer, subject_prompts(lm, subject, prefixes))
-    return inputs.double().mean(dim=0)
+    if not prefixes:
+        raise InputError(
+            "no prefixes were given: k* is a mean over at least one text; use [''] for the bare subject"
+        )
+    prompts = [locate(lm, template, subject, prefix=behind(prefix, separator)) for prefix in prefixes]
+    return projection_inputs(lm, layer, prompts).double().mean(dim=0)

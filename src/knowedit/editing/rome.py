@@ -3,64 +3,64 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from knowedit.editing.edit import Edit, Preflight, Provenance, edited_weight
-from knowedit.editing.keys import PrefixPlan, sample_prefixes, subject_key
+from knowedit.editing.edit import Edit, Provenance
+from knowedit.editing.insertion import insert
+from knowedit.editing.keys import BARE, subject_key
+from knowedit.editing.prefixes import PrefixPlan, sample_prefixes
+from knowedit.editing.preflight import measure_preflight
 from knowedit.editing.statistics import second_moment
-from knowedit.editing.values import Reduction, Value, ValueSettings, optimise_value
+from knowedit.editing.values import Reduction, ValueSettings, optimise_value
 from knowedit.errors import InputError
 from knowedit.facts import Fact
-from knowedit.linalg import FactorisedMoment, LowRank, SecondMoment, insert_key_value
-from knowedit.models import LanguageModel, Projection, fingerprint, locate
+from knowedit.linalg import FactorisedMoment, SecondMoment
+from knowedit.models import LanguageModel, fingerprint, locate
 from knowedit.registry import notes
 
-PUBLISHED_LAYERS = {"gpt2-xl": 15, "openai-community/gpt2-xl": 15, "EleutherAI/gpt-j-6B": 15}
-"""Appendix D.5, whose heading names both models."""
+Published = Literal["gpt2-xl", "gpt-j"]
+KeyText = Literal["subject", "prompt"]
+ConstraintKey = Literal["average", "prompt"]
 
 
 @dataclass(frozen=True)
-class ROME:
+class ROME(ValueSettings):
     """Insert one fact by one rank-one update of one MLP's second matrix (Eqn. 5).
 
     The key k* is the subject's (Eqn. 6, 7), the value v* makes the model say the new object (Eqn. 8), and the
     update is the least change, measured on the keys of text, after which ``W k* = v* − b``: the matrix has
     a bias b, which no equation of the paper mentions, so b is taken off the value.
 
+    The defaults are the paper's; `PROFILES` names them and those of later code, and `SOURCES` says where each
+    comes from. The attributes of the search for v* are those of `ValueSettings`.
+
     Attributes:
         layer: whose MLP; None takes the one stored with the model (an organism's is chosen on its training
-            records), or 15 for GPT-2 XL and GPT-J (D.5).
-        learning_rate: of Adam for v*: 0.5 (D.5).
-        max_steps: 25 at most (D.5).
-        stop_loss: stop at 5e-2 (D.5).
-        weight_decay: 1.5e-3 (D.5), as Adam's L2 on the offset δ of v* from the MLP's own output, which is
-            the starting point. D.5 does not say of what; the code released with the paper decays δ.
-        kl_factor: λ = 1e2 (D.5).
-        kl_reduction: ``mean`` divides the divergence by the vocabulary's size. Eqn. 8 read literally is
-            ``sum``, but then λ = 1e2 leaves no room for the new object, and the code released with
-            the paper divides.
-        kl_prompt: p' of Eqn. 8 (Section 4).
-        prefixes: how many prefixes of how many tokens k* is averaged over (D.5).
+            records), or that of ``known_layers``.
+        known_layers: the layers published for models, by the last part of the model's name in lower case.
+        prefixes: the texts behind which the subject is read for k*.
+        key_text: what is read behind a prefix: the subject alone (Eqn. 7) or the whole prompt.
+        constraint_key: the key that the new value belongs to: k* itself, or that of the bare prompt while the
+            direction stays C⁻¹k* (see `knowedit.editing.insertion`).
+        max_update: the largest norm of the update; None for no bound.
     """
 
     layer: int | None = None
-    learning_rate: float = 0.5
-    max_steps: int = 25
-    stop_loss: float = 5e-2
-    weight_decay: float = 1.5e-3
-    kl_factor: float = 1e2
-    kl_reduction: Reduction = "mean"
-    kl_prompt: str = "{} is a"
-    prefixes: PrefixPlan = ((20, 2), (20, 5), (10, 10))
+    known_layers: tuple[tuple[str, int], ...] = (("gpt2-xl", 15), ("gpt-j-6b", 15))
+    prefixes: PrefixPlan = field(default_factory=PrefixPlan)
+    key_text: KeyText = "subject"
+    constraint_key: ConstraintKey = "average"
+    max_update: float | None = None
 
     @classmethod
     def paper(cls, *, layer: int | None = None, kl: Reduction = "mean") -> ROME:
-        """The paper's settings.
+        """The settings of arXiv 2202.05262 v1 (Section 4, Appendix D.5).
 
         Args:
             layer: another layer than the stored one.
@@ -72,6 +72,80 @@ class ROME:
         if kl not in ("mean", "sum"):
             raise InputError(f"kl is {kl!r}, expected 'mean' or 'sum'")
         return cls(layer=layer, kl_reduction=kl)
+
+    @classmethod
+    def released_2022_02(cls, *, layer: int | None = None, model: Published = "gpt2-xl") -> ROME:
+        """The settings of the code first released, in February 2022.
+
+        Args:
+            layer: another layer than the stored one.
+            model: whose hyper-parameter file; the two differ in λ and in the weight decay.
+
+        Raises:
+            InputError: another word for ``model``.
+        """
+        if model not in ("gpt2-xl", "gpt-j"):
+            raise InputError(f"model is {model!r}, expected 'gpt2-xl' or 'gpt-j'")
+        return cls(
+            layer=layer,
+            known_layers=(("gpt2-xl", 16), ("gpt-j-6b", 5)),
+            max_steps=20,
+            target="first",
+            weight_decay=1.5e-3 if model == "gpt2-xl" else 2e-3,
+            kl_factor=5e2 if model == "gpt2-xl" else 1e3,
+            prefixes=PrefixPlan(start="The", count_start=True, top_k=5, empty=True),
+            constraint_key="prompt",
+            max_update=100.0,
+        )
+
+    @classmethod
+    def released_2022_10(cls, *, layer: int | None = None) -> ROME:
+        """The settings of the code as last released, in October 2022.
+
+        Args:
+            layer: another layer than the stored one.
+        """
+        return cls(
+            layer=layer,
+            known_layers=(("gpt2-xl", 17), ("gpt-j-6b", 5)),
+            max_steps=19,
+            target="mean",
+            weight_decay=0.5,
+            decay="relative",
+            kl_factor=0.0625,
+            kl_reduction="sum",
+            kl_position="subject",
+            max_offset=4.0,
+            prefixed=True,
+            prefixes=PrefixPlan(((10, 5), (10, 10)), count_start=True, top_k=5, empty=True, separator=". "),
+            key_text="prompt",
+            constraint_key="prompt",
+        )
+
+    @classmethod
+    def consistent_keys(cls, *, layer: int | None = None) -> ROME:
+        """The October settings with the average key on both sides: what later work calls r-ROME.
+
+        Args:
+            layer: another layer than the stored one.
+        """
+        return replace(cls.released_2022_10(layer=layer), constraint_key="average")
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> ROME:
+        """The editor whose fields an edit's provenance holds, also after they were a file's JSON.
+
+        Raises:
+            InputError: fields that this version does not have.
+        """
+        fields = {name: _as_tuples(value) for name, value in settings.items()}
+        plan = {name: _as_tuples(value) for name, value in fields.pop("prefixes", {}).items()}
+        try:
+            return cls(**fields, prefixes=PrefixPlan(**plan))
+        except TypeError as error:
+            raise InputError(
+                f"these settings are not those of ROME ({error}): use the version of knowedit that wrote them"
+            ) from None
 
     def edit(
         self,
@@ -106,18 +180,18 @@ class ROME:
         texts = self._prefixes(lm, generator, prefixes)
         seed = generator.initial_seed() if generator is not None and prefixes is None else None
         factor = _factorised(second_moment(lm, layer) if statistics is None else statistics)
-        value = optimise_value(lm, layer, fact, self.value_settings())
-        key = subject_key(lm, layer, fact.subject, texts)
+        value = optimise_value(lm, layer, fact, self, prefixes=texts, separator=self.prefixes.separator)
+        key, constraint = self._keys(lm, layer, fact, texts)
         projection = lm.projection(layer)
-        inserted = (
-            value.vector if projection.bias is None else value.vector - projection.bias.detach().double()
-        )
-        update = insert_key_value(projection.weight.detach(), key, inserted, factor)
+        bias = 0.0 if projection.bias is None else projection.bias.detach().double()
+        inserted = value.vector - bias
+        weight = projection.weight.detach()
+        update = insert(weight, key, inserted, factor, constraint=constraint, bound=self.max_update)
         return Edit(
             updates={projection.address: update},
             base=fingerprint(lm),
             provenance=_provenance(replace(self, layer=layer), lm, fact, seed, texts),
-            preflight=_preflight(projection, update, key, inserted, factor, value),
+            preflight=measure_preflight(projection, update, key, constraint, inserted, factor, value),
         )
 
     def resolve_layer(self, lm: LanguageModel) -> int:
@@ -126,7 +200,8 @@ class ROME:
         Raises:
             InputError: none is known for this model, or it has no such layer.
         """
-        known = notes(lm.folder).get("edit_layer", PUBLISHED_LAYERS.get(lm.name))
+        published = dict(self.known_layers).get(lm.name.rpartition("/")[2].lower())
+        known = notes(lm.folder).get("edit_layer", published)
         layer = known if self.layer is None else self.layer
         if layer is None:
             raise InputError(
@@ -135,17 +210,16 @@ class ROME:
             )
         return lm.check_layer(layer)
 
-    def value_settings(self) -> ValueSettings:
-        """The part of the settings that is about v*."""
-        return ValueSettings(
-            learning_rate=self.learning_rate,
-            max_steps=self.max_steps,
-            stop_loss=self.stop_loss,
-            weight_decay=self.weight_decay,
-            kl_factor=self.kl_factor,
-            kl_reduction=self.kl_reduction,
-            kl_prompt=self.kl_prompt,
-        )
+    def _keys(
+        self, lm: LanguageModel, layer: int, fact: Fact, prefixes: tuple[str, ...]
+    ) -> tuple[Tensor, Tensor | None]:
+        """k*, and the bare prompt's key where the value belongs to that one."""
+        template = BARE if self.key_text == "subject" else fact.prompt
+        separator = self.prefixes.separator
+        key = subject_key(lm, layer, fact.subject, prefixes, template=template, separator=separator)
+        if self.constraint_key == "average":
+            return key, None
+        return key, subject_key(lm, layer, fact.subject, [""], template=fact.prompt)
 
     def _prefixes(
         self, lm: LanguageModel, generator: torch.Generator | None, given: Sequence[str] | None
@@ -156,7 +230,11 @@ class ROME:
             raise InputError(
                 "ROME draws prefixes for k*: give generator=torch.Generator().manual_seed(0), or prefixes="
             )
-        return tuple(sample_prefixes(lm, self.prefixes, generator))
+        return sample_prefixes(lm, self.prefixes, generator)
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(part) for part in value) if isinstance(value, list | tuple) else value
 
 
 def _only(facts: Sequence[Fact]) -> Fact:
@@ -168,34 +246,6 @@ def _only(facts: Sequence[Fact]) -> Fact:
 
 def _factorised(statistics: SecondMoment | FactorisedMoment) -> FactorisedMoment:
     return statistics.factorise() if isinstance(statistics, SecondMoment) else statistics
-
-
-def _preflight(
-    projection: Projection,
-    update: LowRank,
-    key: Tensor,
-    inserted: Tensor,
-    factor: FactorisedMoment,
-    value: Value,
-) -> Preflight:
-    old, change = projection.weight.detach().double(), update.materialise(torch.float64)
-    stored = edited_weight(projection, update)
-    new = (stored.T if projection.transposed else stored).double()
-    moment = torch.from_numpy(factor.matrix).to(old.device)
-    return Preflight(
-        residual=float((new @ key - inserted).norm() / inserted.norm()),
-        divisor=float(key @ update.right[:, 0]),
-        relative_change=float(change.norm() / old.norm()),
-        change_on_text=_norm_on_text(change, moment) / _norm_on_text(old, moment),
-        condition=factor.condition_estimate,
-        probability=value.probability,
-        steps=value.steps,
-    )
-
-
-def _norm_on_text(matrix: Tensor, moment: Tensor) -> float:
-    """√tr(A C Aᵀ): the root mean square of ‖A k‖ over the keys behind C."""
-    return float(((matrix @ moment) * matrix).sum().clamp(min=0).sqrt())
 
 
 def _provenance(
