@@ -1,6 +1,7 @@
-"""Write the tables of README.md and docs/organisms.md. Run: python docs/make_tables.py [claims-report.json]
+"""Write the tables of README.md and of the pages. Run: python docs/make_tables.py [claims-report.json]
 
-The organisms' table comes from the files that ship with them. The claims' table comes from a report of
+The organisms' table comes from the files that ship with them, those of the profiles from the code and from
+`docs/profiles.json` (see `docs/measure_profiles.py`). The claims' table comes from a report of
 `nox -s claims`, and is left as it is where none is given.
 """
 
@@ -9,10 +10,12 @@ import re
 import sys
 from pathlib import Path
 
+from knowedit.editing.profiles import PROFILES, SOURCES, described, settings
 from knowedit.registry import bundled_models, notes
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/organisms.md")
+PAGES = ("README.md", "docs/organisms.md", "docs/profiles.md")
+MEASURED = ROOT / "docs" / "profiles.json"
 
 
 def organisms() -> str:
@@ -48,6 +51,41 @@ def claims(report: Path) -> str:
     return "\n".join(lines)
 
 
+def profiles() -> str:
+    """Every field of every profile; a value is printed where it differs from the one to its left."""
+    lines = [f"| | {' | '.join(PROFILES)} |", "|---" * (len(PROFILES) + 1) + "|"]
+    values = [settings(name) for name in PROFILES]
+    for field in SOURCES:
+        cells = [described(own[field]) for own in values]
+        shown = [cell if not i or cell != cells[i - 1] else "=" for i, cell in enumerate(cells)]
+        lines.append(f"| `{field}` | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def sources() -> str:
+    """Where each value comes from."""
+    columns = list(next(iter(SOURCES.values())))
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| `{field}` | {' | '.join(SOURCES[field][c].replace('|', chr(92) + '|') for c in columns)} |" for field in SOURCES]
+    return "\n".join(lines)
+
+
+def measured(model: str) -> str:
+    """What each profile and each known bug does on one organism."""
+    found = json.loads(MEASURED.read_text(encoding="utf-8"))[model]
+    lines = [
+        "| | ES | EM | PS | PM | NS | NM | P[o*] with v* | steps | alignment, worst | perplexity × | worst | doubled |",
+        "|---" * 13 + "|",
+    ]
+    for title, row in found.items():
+        scores = " | ".join(f"{100 * row[name]:.1f}" for name in ("ES", "EM", "PS", "PM", "NS", "NM"))
+        lines.append(
+            f"| {title} | {scores} | {row['probability']:.3f} | {row['steps']:.1f} | {row['alignment']:.2f} "
+            f"| {row['perplexity']:.3f} | {row['worst_perplexity']:.2f} | {row['doubled']} of {row['facts']} |"
+        )
+    return "\n".join(lines)
+
+
 def put(text: str, name: str, table: str) -> str:
     """``text`` with the table between its markers; a page without the markers stays as it is."""
     pattern = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
@@ -55,7 +93,8 @@ def put(text: str, name: str, table: str) -> str:
 
 
 def main() -> None:
-    tables = {"organisms": organisms()}
+    tables = {"organisms": organisms(), "profiles": profiles(), "sources": sources()}
+    tables |= {f"measured on {model}": measured(model) for model in json.loads(MEASURED.read_text(encoding="utf-8"))}
     if len(sys.argv) > 1:
         tables["claims"] = claims(Path(sys.argv[1]))
     for page in PAGES:

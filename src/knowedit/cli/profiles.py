@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from knowedit.cli.output import console, print_json
-from knowedit.editing.profiles import PROFILES, settings, source
+from knowedit.editing.profiles import PROFILES, described, settings, source
 from knowedit.errors import InputError
 
 
@@ -48,7 +48,7 @@ def _overview(values: dict[str, dict[str, object]], fields: list[str]) -> Table:
     """A row a field; a value is printed where it differs from the one to its left."""
     table = _table(values)
     for field in fields:
-        cells = [_cell(own[field]) for own in values.values()]
+        cells = [escape(described(own[field])) for own in values.values()]
         shown = [cell if not i or cell != cells[i - 1] else "[dim]=[/]" for i, cell in enumerate(cells)]
         table.add_row(field, *shown)
     return table
@@ -59,7 +59,8 @@ def _sourced(values: dict[str, dict[str, object]], fields: list[str]) -> Table:
     table = _table(values)
     for field in fields:
         cells = (
-            f"{_cell(own[field])}\n[dim]{escape(source(name, field))}[/]" for name, own in values.items()
+            f"{escape(described(own[field]))}\n[dim]{escape(source(name, field))}[/]"
+            for name, own in values.items()
         )
         table.add_row(field, *cells)
     return table
@@ -71,18 +72,3 @@ def _table(names: Iterable[str]) -> Table:
     for name in names:
         table.add_column(name, overflow="fold")
     return table
-
-
-def _cell(value: object) -> str:
-    match value:
-        case None:
-            return "none"
-        case bool():
-            return "yes" if value else "no"
-        case float():
-            return f"{value:g}"
-        case tuple():  # pairs: how many of what length, or a model and its layer
-            return escape(", ".join(f"{a} × {b}" if isinstance(a, int) else f"{a} {b}" for a, b in value))
-        case str():
-            return escape(value if value.strip() == value else repr(value))
-    return str(value)

@@ -186,3 +186,19 @@ def settings(name: str) -> dict[str, Any]:
     nested = {f"prefixes.{field}": value for field, value in asdict(editor.prefixes).items()}
     values = asdict(editor) | nested
     return {field: values[field] for field in SOURCES}
+
+
+def described(value: Any) -> str:
+    """A value of a profile for people."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case tuple():  # pairs: how many of what length, or a model and its layer
+            return ", ".join(f"{a} × {b}" if isinstance(a, int) else f"{a} {b}" for a, b in value)
+        case str():
+            return value if value.strip() == value else repr(value)
+    return str(value)
