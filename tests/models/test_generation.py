@@ -9,7 +9,7 @@ from knowedit.errors import InputError
 from knowedit.models import LanguageModel, Site, batch, encode, intervene, load
 from knowedit.models.forwards import run
 from knowedit.models.generation import choose
-from tests.conftest import make_model, make_tokenizer
+from tests.conftest import FAMILIES, make_model, make_tokenizer
 from tests.models.oracles import full_logits, hook_count
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [300], [41, 2, 3, 4, 50]]
@@ -29,7 +29,11 @@ def uncached(lm, prompts, count, generator=None, top_k=None, temperature=1.0) ->
     return [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]
 
 
-@pytest.fixture(scope="module", params=[("gpt2", "sdpa"), ("gpt2", "eager"), ("gptj", "eager")], ids="-".join)
+# GPT-J has no sdpa.
+KINDS = [(name, kind) for name in FAMILIES for kind in ("sdpa", "eager") if (name, kind) != ("gptj", "sdpa")]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids="-".join)
 def lm(request, tokenizer) -> LanguageModel:
     family, attention = request.param
     # Smaller weights: greedy text of the larger ones soon repeats one token, which tests little.
