@@ -8,7 +8,7 @@ import torch
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel, Site, capture, intervene
 from tests.conftest import noise
-from tests.models.oracles import block_of, hook, hook_count, part_of
+from tests.models.oracles import hook, hook_count, part_of
 
 TEXTS = ["The Space Needle is in", "Paris is"]
 OUTPUTS = [
