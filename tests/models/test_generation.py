@@ -164,6 +164,34 @@ def test_empty_prompt_starts_from_the_start_token(family: LanguageModel):
     )
 
 
+WINDOWS = [
+    ("mistral", {"sliding_window": 10}),
+    ("qwen2", {"use_sliding_window": True, "sliding_window": 10, "max_window_layers": 2}),
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), WINDOWS)
+def test_text_longer_than_the_attention_window(name, fields, tokenizer):
+    lm = load((make_model(name, scale=0.12, **fields), tokenizer))
+    far = load((make_model(name, scale=0.12), tokenizer))
+    equal = [row[:5] for row in (PROMPTS[0], PROMPTS[2])]
+    assert lm.window == 10
+    assert lm.generate_ids(equal, 20, stop_at_eos=False) == uncached(lm, equal, 20)
+    assert lm.generate_ids(PROMPTS[:1], 20, stop_at_eos=False) == uncached(lm, PROMPTS[:1], 20)
+    assert lm.generate_ids(equal, 20, stop_at_eos=False) != far.generate_ids(equal, 20, stop_at_eos=False)
+
+
+@pytest.mark.parametrize(("name", "fields"), WINDOWS)
+def test_padded_rows_must_not_outgrow_the_window(name, fields, tokenizer, monkeypatch):
+    """The library counts padding as tokens of the window: shorter rows would silently get wrong text."""
+    lm = load((make_model(name, scale=0.12, **fields), tokenizer))
+    assert lm.generate_ids(PROMPTS, 3, stop_at_eos=False) == uncached(lm, PROMPTS, 3)
+    with pytest.raises(InputError, match=r"last 10 tokens only.*prompts of one length"):
+        lm.generate_ids(PROMPTS, 4)
+    monkeypatch.setattr("knowedit.models.generation._check_window", lambda *_: None)
+    assert lm.generate_ids(PROMPTS, 20, stop_at_eos=False) != uncached(lm, PROMPTS, 20)
+
+
 def test_no_new_tokens(family: LanguageModel):
     assert family.generate("Paris is", 0) == "Paris is"
     assert family.generate_ids(PROMPTS, 0) == [[], [], []]
