@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
-
 from typing import Any
 
 import pytest
@@ -203,7 +202,7 @@ def test_crop_takes_how_many_tokens_to_remove_and_not_how_many_to_keep(family: L
     data = batch(family, [IDS])
     with torch.no_grad():
         cache = run(family, data.ids, data.mask, data.positions, 0, True)[1]
-    with pytest.raises((ValueError, RuntimeError), match="positive|negative"):
+    with pytest.raises((ValueError, RuntimeError), match=r"positive|negative"):
         cache.crop(3)
     cache.crop(-3)
     assert cache.get_seq_length() == len(IDS) - 3
