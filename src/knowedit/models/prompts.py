@@ -94,12 +94,50 @@ def locate(source: Any, template: str, subject: str, *, prefix: str = "") -> Pro
         InputError: a template without exactly one slot, an empty subject, or a subject of which the
             tokenizer keeps nothing.
     """
+    before, after = split_template(template)
+    return _found(source, prefix + before + subject + after, subject, len(prefix) + len(before))
+
+
+def locate_in(source: Any, text: str, subject: str, *, occurrence: int | None = None) -> Prompt:
+    """Find the subject's tokens in a text that has it written out; see `locate` for what belongs to it.
+
+    For texts that come as they are, such as the records of a data set. Braces are plain text.
+
+    Args:
+        source: a `LanguageModel` or a fast tokenizer.
+        text: the whole text.
+        subject: what to find in it, letter by letter.
+        occurrence: which of several places is meant, from 0; may be left out where there is only one.
+
+    Raises:
+        InputError: an empty subject; one that is not in the text; one that is there more often while
+            ``occurrence`` does not say which; or one of which the tokenizer keeps nothing.
+    """
+    places = _places(text, subject)
+    if not places or occurrence is None and len(places) > 1 or not 0 <= (occurrence or 0) < len(places):
+        which = "any place" if occurrence is None else f"place {occurrence}"
+        raise InputError(
+            f"the subject {subject!r} stands {len(places)} times in {text!r}, {which} was asked for: "
+            "write it as the text does, and say with occurrence= (from 0) which place is meant"
+        )
+    return _found(source, text, subject, places[occurrence or 0])
+
+
+def _places(text: str, subject: str) -> list[int]:
+    """Where ``subject`` begins in ``text``; places may overlap."""
+    _check_visible(subject)
+    return [i for i in range(len(text)) if text.startswith(subject, i)]
+
+
+def _check_visible(subject: str) -> None:
     if not subject.strip():
         raise InputError("the subject is empty: give at least one visible character")
-    before, after = split_template(template)
-    text = prefix + before + subject + after
+
+
+def _found(source: Any, text: str, subject: str, begin: int) -> Prompt:
+    _check_visible(subject)
     # White space at the subject's ends does not count: whether its offsets show depends on the tokenizer.
-    begin = len(prefix) + len(before) + len(subject) - len(subject.lstrip())
+    begin += len(subject) - len(subject.lstrip())
     ids, spans = encode_with_offsets(getattr(source, "tokenizer", source), text)
     inside = _overlapping(spans, begin, begin + len(subject.strip()))
     if not inside:
