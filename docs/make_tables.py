@@ -1,6 +1,9 @@
-"""Write the tables of README.md and docs/organisms.md. Run: python docs/make_tables.py [claims-report.json]
+"""Write the tables of README.md, docs/organisms.md and docs/families.md.
 
-The organisms' table comes from the files that ship with them. The claims' table comes from a report of
+Run: python docs/make_tables.py [claims-report.json]
+
+The organisms' table comes from the files that ship with them. The families' table is measured on the tiny random
+models of the tests. The claims' table comes from a report of
 `nox -s claims`, and is left as it is where none is given.
 """
 
@@ -12,7 +15,8 @@ from pathlib import Path
 from knowedit.registry import bundled_models, notes
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/organisms.md")
+PAGES = ("README.md", "docs/organisms.md", "docs/families.md")
+FORMATS = ("float32", "bfloat16", "float16")
 
 
 def organisms() -> str:
@@ -29,6 +33,31 @@ def organisms() -> str:
             f"| {recall['held_out']:.1%} | {known['edit_layer']} | {training['tokens'] / 1e6:.1f} M tokens "
             f"| {training['cpu_seconds'] / 60:.0f} min | {training['tokens_per_cpu_second']:,} |"
         )
+    return "\n".join(lines)
+
+
+def laws() -> dict[tuple[str, str], list[float]]:
+    """Family and number format to the largest relative difference of laws 2 to 6."""
+    import torch
+
+    sys.path.insert(0, str(ROOT))
+    from knowedit.models import FAMILIES, check_anatomy, load
+    from tests.conftest import make_model, make_tokenizer
+
+    tokenizer = make_tokenizer()
+    return {
+        (name, dtype): list(check_anatomy(load((make_model(name).to(getattr(torch, dtype)), tokenizer))).values())
+        for name in FAMILIES
+        for dtype in FORMATS
+    }
+
+
+def families() -> str:
+    """The laws, measured on a tiny random model of every family."""
+    lines = ["| family | weights in | 1 | 2 | 3 | 4 | 5 | 6 |", "|---|---|---|---|---|---|---|---|"]
+    for (name, dtype), errors in laws().items():
+        cells = " | ".join("0" if error == 0 else f"{error:.0e}" for error in errors)
+        lines.append(f"| `{name}` | {dtype} | holds | {cells} |")
     return "\n".join(lines)
 
 
@@ -55,7 +84,7 @@ def put(text: str, name: str, table: str) -> str:
 
 
 def main() -> None:
-    tables = {"organisms": organisms()}
+    tables = {"organisms": organisms(), "families": families()}
     if len(sys.argv) > 1:
         tables["claims"] = claims(Path(sys.argv[1]))
     for page in PAGES:
