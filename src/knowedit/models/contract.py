@@ -138,7 +138,7 @@ def _head(lm: LanguageModel, data: Batch) -> float:
     with capture(lm, [Site(None, "head")]) as seen:
         full = lm.logits(data)
     # A soft cap hardly moves small logits, so what follows the head must not change a single bit.
-    if not torch.equal(seen[Site(None, "head")], full):
+    if not torch.equal(seen[Site(None, "head")].to(full.device), full):
         return float("inf")
     return _error(read_out(lm, record(lm, data).states[-1]), full)
 
