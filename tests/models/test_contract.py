@@ -131,8 +131,9 @@ class Remembers(Keeps):
     """Is never the same again once it has run with another weight."""
 
     def forward(self, x):
+        out = nn.functional.linear(x, self.weight, self.bias) + (1e-3 if self.touched else 0)
         self.touched |= self.weight.data_ptr() != self.first
-        return nn.functional.linear(x, self.weight, self.bias) + (1e-3 if self.touched else 0)
+        return out
 
 
 @pytest.mark.parametrize("part", ["fc_in", "fc_out"])

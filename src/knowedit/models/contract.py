@@ -150,17 +150,16 @@ def _reverted(lm: LanguageModel, data: Batch) -> float:
 
 
 def _swapped_and_back(projection: Projection) -> float:
-    """How far the module is from computing with the weight that was put in; infinite if it keeps it."""
+    """How far the module is from computing with the weight that was put in."""
     parameter, original = projection.parameter, projection.parameter.data
-    bits, old = original.clone(), projection.weight.detach()
+    old = projection.weight.detach()
     x = torch.linspace(-1, 1, 3 * projection.d_in, dtype=old.dtype, device=old.device)
     x = x.reshape(1, 3, projection.d_in)
     parameter.data = projection.to_storage(old.flip(0) + old).contiguous()
     try:
-        error = _error(projection.module(x), projection.apply(x))
+        return _error(projection.module(x), projection.apply(x))
     finally:
         parameter.data = original
-    return error if torch.equal(projection.parameter, bits) else float("inf")
 
 
 LAWS: dict[str, Callable[[LanguageModel, Batch], float]] = {
