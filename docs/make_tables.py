@@ -1,7 +1,8 @@
 """Write the tables of README.md and of the pages. Run: python docs/make_tables.py [claims-report.json]
 
-The organisms' table comes from the files that ship with them, those of the profiles from the code and from
-`docs/profiles.json` (see `docs/measure_profiles.py`). The claims' table comes from a report of
+The organisms' table comes from the files that ship with them, the families' is measured on the tiny random
+models of the tests, and those of the profiles come from the code and from `docs/profiles.json` (see
+`docs/measure_profiles.py`). The claims' table comes from a report of
 `nox -s claims`, and is left as it is where none is given.
 """
 
@@ -14,7 +15,8 @@ from knowedit.editing.profiles import PROFILES, SOURCES, described, settings
 from knowedit.registry import bundled_models, notes
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/organisms.md", "docs/profiles.md")
+PAGES = ("README.md", "docs/organisms.md", "docs/families.md", "docs/profiles.md")
+FORMATS = ("float32", "bfloat16", "float16")
 MEASURED = ROOT / "docs" / "profiles.json"
 
 
@@ -32,6 +34,31 @@ def organisms() -> str:
             f"| {recall['held_out']:.1%} | {known['edit_layer']} | {training['tokens'] / 1e6:.1f} M tokens "
             f"| {training['cpu_seconds'] / 60:.0f} min | {training['tokens_per_cpu_second']:,} |"
         )
+    return "\n".join(lines)
+
+
+def laws() -> dict[tuple[str, str], list[float]]:
+    """Family and number format to the largest relative difference of laws 2 to 6."""
+    import torch
+
+    sys.path.insert(0, str(ROOT))
+    from knowedit.models import FAMILIES, check_anatomy, load
+    from tests.conftest import make_model, make_tokenizer
+
+    tokenizer = make_tokenizer()
+    return {
+        (name, dtype): list(check_anatomy(load((make_model(name).to(getattr(torch, dtype)), tokenizer))).values())
+        for name in FAMILIES
+        for dtype in FORMATS
+    }
+
+
+def families() -> str:
+    """The laws, measured on a tiny random model of every family."""
+    lines = ["| family | weights in | 1 | 2 | 3 | 4 | 5 | 6 |", "|---|---|---|---|---|---|---|---|"]
+    for (name, dtype), errors in laws().items():
+        cells = " | ".join("0" if error == 0 else f"{error:.0e}" for error in errors)
+        lines.append(f"| `{name}` | {dtype} | holds | {cells} |")
     return "\n".join(lines)
 
 
@@ -93,7 +120,7 @@ def put(text: str, name: str, table: str) -> str:
 
 
 def main() -> None:
-    tables = {"organisms": organisms(), "profiles": profiles(), "sources": sources()}
+    tables = {"organisms": organisms(), "families": families(), "profiles": profiles(), "sources": sources()}
     tables |= {f"measured on {model}": measured(model) for model in json.loads(MEASURED.read_text(encoding="utf-8"))}
     if len(sys.argv) > 1:
         tables["claims"] = claims(Path(sys.argv[1]))

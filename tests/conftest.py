@@ -19,14 +19,41 @@ from transformers import (
     GPT2LMHeadModel,
     GPTJConfig,
     GPTJForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
 )
 
 from knowedit.models import LanguageModel, load
 
 END = "<|endoftext|>"
-FAMILIES = ("gpt2", "gptj")
+IDS = {"vocab_size": 400, "bos_token_id": 0, "eos_token_id": 0}
+OLDER = {"n_layer": 4, "n_head": 4, "n_embd": 32, "n_positions": 64}
+NEWER = {
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "hidden_size": 32,
+    "intermediate_size": 128,
+    "max_position_embeddings": 64,
+}
+GROUPED = NEWER | {"num_key_value_heads": 2}
+TINY: dict[str, tuple[type[PreTrainedConfig], type[PreTrainedModel], dict[str, Any]]] = {
+    "gpt2": (GPT2Config, GPT2LMHeadModel, OLDER),
+    "gptj": (GPTJConfig, GPTJForCausalLM, OLDER | {"rotary_dim": 4}),
+    "gpt_neox": (GPTNeoXConfig, GPTNeoXForCausalLM, NEWER),
+    "llama": (LlamaConfig, LlamaForCausalLM, GROUPED),
+    "mistral": (MistralConfig, MistralForCausalLM, GROUPED),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM, GROUPED),
+}
+FAMILIES = tuple(TINY)
 TEXTS = (
     "The Space Needle is in downtown Seattle. The Eiffel Tower is located in the city of Paris.",
     "Marie Curie worked in the field of physics and was born in Warsaw, the capital of Poland.",
@@ -62,22 +89,19 @@ def make_tokenizer(
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=END, eos_token=END, unk_token=END)
 
 
-def make_config(family: str, **fields: Any) -> GPT2Config | GPTJConfig:
+def make_config(family: str, **fields: Any) -> PreTrainedConfig:
     """A configuration of 4 layers, width 32, inner width 128, 64 positions, vocabulary 400."""
-    sizes: dict[str, Any] = {"n_layer": 4, "n_head": 4, "n_embd": 32, "vocab_size": 400, "n_positions": 64}
-    sizes |= {"bos_token_id": 0, "eos_token_id": 0}
-    if family == "gptj":
-        return GPTJConfig(**(sizes | {"rotary_dim": 4} | fields))
-    return GPT2Config(**(sizes | fields))
+    config, _, sizes = TINY[family]
+    return config(**(IDS | sizes | fields))
 
 
 def make_model(family: str, *, seed: int = 0, scale: float = 0.25, **fields: Any) -> PreTrainedModel:
     """A random model in eval mode; the same ``seed`` gives the same weights, whatever ran before."""
-    config = make_config(family, **fields)
-    model = GPTJForCausalLM(config) if family == "gptj" else GPT2LMHeadModel(config)
+    model = TINY[family][1](make_config(family, **fields))
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        centre = 1.0 if ".ln_" in name and name.endswith("weight") else 0.0
+        is_norm = ".ln_" in name or "norm" in name
+        centre = 1.0 if is_norm and name.endswith("weight") else 0.0
         noise = torch.randn(parameter.shape, generator=generator)
         parameter.data.copy_(centre + scale * noise)
     return model.eval()
@@ -114,6 +138,30 @@ def tiny_gpt2(fresh_lm: Callable[..., LanguageModel]) -> LanguageModel:
 def tiny_gptj(fresh_lm: Callable[..., LanguageModel]) -> LanguageModel:
     """A random GPT-J; shared, so leave its weights as they are."""
     return fresh_lm("gptj")
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt_neox(fresh_lm: Callable[..., LanguageModel]) -> LanguageModel:
+    """A random GPT-NeoX; shared, so leave its weights as they are."""
+    return fresh_lm("gpt_neox")
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(fresh_lm: Callable[..., LanguageModel]) -> LanguageModel:
+    """A random Llama; shared, so leave its weights as they are."""
+    return fresh_lm("llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_mistral(fresh_lm: Callable[..., LanguageModel]) -> LanguageModel:
+    """A random Mistral; shared, so leave its weights as they are."""
+    return fresh_lm("mistral")
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen2(fresh_lm: Callable[..., LanguageModel]) -> LanguageModel:
+    """A random Qwen2; shared, so leave its weights as they are."""
+    return fresh_lm("qwen2")
 
 
 @pytest.fixture(scope="session", params=FAMILIES)

@@ -54,3 +54,24 @@ def test_the_organisms_table_is_that_of_the_files():
     tables = runpy.run_path(str(ROOT / "docs" / "make_tables.py"))
     for page in ("README.md", "docs/organisms.md"):
         assert tables["organisms"]() in (ROOT / page).read_text(encoding="utf-8"), "run docs/make_tables.py"
+
+
+def test_the_laws_table_is_what_is_measured():
+    """The figures are rounding, which differs from machine to machine; law 6 is about bits."""
+    import runpy
+
+    import torch
+
+    page = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+    measured = runpy.run_path(str(ROOT / "docs" / "make_tables.py"))["laws"]()
+    shown = {
+        (family, dtype): [float(cell) for cell in cells.split(" | ")]
+        for family, dtype, cells in re.findall(
+            r"^\| `(\w+)` \| (\w+) \| holds \| (\d.*?) \|$", page, re.MULTILINE
+        )
+    }
+    assert list(shown) == list(measured), "run docs/make_tables.py"
+    for key, errors in measured.items():
+        close = 4 * torch.finfo(getattr(torch, key[1])).eps
+        assert shown[key] == pytest.approx(errors, abs=close), (key, "run docs/make_tables.py")
+        assert shown[key][-1] == errors[-1] == 0

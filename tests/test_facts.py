@@ -51,6 +51,19 @@ def test_a_prompt_with_the_subject_written_out_is_a_template_too():
         template_of("Bob plays the", "")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "subject", "template"),
+    [
+        ("The a{}b is", "a{}b", "The {} is"),
+        ("{} is", "a{}b", "{} is"),
+        ("{} is", "{}", "{} is"),
+        ("The {} and a{}b are", "a{}b", "The {} and a{}b are"),
+    ],
+)
+def test_braces_of_the_subject_are_no_slot(prompt, subject, template):
+    assert template_of(prompt, subject) == template
+
+
 def test_notes_of_a_folder(tmp_path):
     assert notes(None) == {}
     assert notes(tmp_path) == {}

@@ -41,10 +41,12 @@ def fill(template: str, subject: str) -> str:
 def template_of(prompt: str, subject: str) -> str:
     """``prompt`` as a template: as it is if it has a slot, else with the subject's only occurrence as the slot.
 
+    Braces of the subject itself are no slot.
+
     Raises:
         InputError: the subject is not in the prompt, or more than once.
     """
-    if SLOT in prompt:
+    if SLOT in (prompt.replace(subject, "") if subject else prompt):
         return prompt
     found = prompt.count(subject) if subject else 0
     if found != 1:

@@ -8,23 +8,27 @@ from torch import Tensor
 from knowedit.editing import ROME
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel, locate, target_ids
-from tests.models.oracles import block_of, full_logits, hook
+from tests.models.oracles import full_logits, hook, part_of
 
 
 def mlp(lm: LanguageModel, layer: int):
-    return block_of(lm, layer).mlp
+    return part_of(lm, "mlp", layer)
 
 
 def down(lm: LanguageModel, layer: int):
-    module = mlp(lm, layer)
-    return module.c_proj if hasattr(module, "c_proj") else module.fc_out
+    return part_of(lm, "mlp_down", layer)
 
 
 def weight(lm: LanguageModel, layer: int) -> Tensor:
     """(d_out, d_in), by the family's own convention."""
-    module = down(lm, layer)
-    stored = module.weight.detach().double()
-    return stored.T if hasattr(mlp(lm, layer), "c_proj") else stored
+    stored = down(lm, layer).weight.detach().double()
+    return stored.T if lm.model.config.model_type == "gpt2" else stored
+
+
+def bias(lm: LanguageModel, layer: int) -> Tensor | float:
+    """The bias of the projection, zero where it has none."""
+    found = down(lm, layer).bias
+    return 0.0 if found is None else found.detach().double()
 
 
 def key(

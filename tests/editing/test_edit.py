@@ -7,16 +7,18 @@ import torch
 
 from knowedit.editing import ROME, Edit
 from knowedit.errors import BaseMismatchError, FileFormatError, InputError, NumericalError
+from tests.conftest import FAMILIES
 from tests.editing import oracles
 from tests.editing.conftest import FACT, PREFIXES, moment_of
 
 
 @pytest.fixture(scope="module")
-def edits(tiny_gpt2, tiny_gptj) -> dict[str, Edit]:
+def edits(request) -> dict[str, Edit]:
     rome = ROME.paper(layer=1)
+    models = {name: request.getfixturevalue(f"tiny_{name}") for name in FAMILIES}
     return {
-        lm.model.config.model_type: rome.edit(lm, [FACT], statistics=moment_of(lm), prefixes=PREFIXES)
-        for lm in (tiny_gpt2, tiny_gptj)
+        name: rome.edit(lm, [FACT], statistics=moment_of(lm), prefixes=PREFIXES)
+        for name, lm in models.items()
     }
 
 

@@ -56,7 +56,7 @@ def test_the_folder_keeps_it(tiny_folder):
     moment = collect_second_moment(lm, TEXTS, 1)
     save_second_moment(lm, 1, moment)
     assert torch.equal(second_moment(lm, 1).matrix, moment.matrix)
-    oracles.down(lm, 0).bias.data[0] += 1
+    oracles.down(lm, 0).weight.data[0, 0] += 1
     with pytest.raises(InputError, match="as its weights are now"):
         second_moment(lm, 1)
     (tiny_folder / "second_moment_1.safetensors").unlink()

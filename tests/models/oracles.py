@@ -18,8 +18,57 @@ def full_logits(lm: LanguageModel, ids: Sequence[int]) -> Tensor:
     return lm.model(torch.tensor([list(ids)]), use_cache=False).logits[0]
 
 
+_LLAMA = {
+    "embedding": "model.embed_tokens",
+    "blocks": "model.layers",
+    "final_norm": "model.norm",
+    "attention": "self_attn",
+    "attention_out": "self_attn.o_proj",
+    "mlp_up": "mlp.up_proj",
+    "mlp_down": "mlp.down_proj",
+}
+_GPT = {"embedding": "transformer.wte", "blocks": "transformer.h", "final_norm": "transformer.ln_f"}
+# Written out once more by hand, so that a wrong path of the package is seen.
+PLACES: dict[str, dict[str, str]] = {
+    "gpt2": _GPT
+    | {
+        "attention": "attn",
+        "attention_out": "attn.c_proj",
+        "mlp_up": "mlp.c_fc",
+        "mlp_down": "mlp.c_proj",
+    },
+    "gptj": _GPT
+    | {
+        "attention": "attn",
+        "attention_out": "attn.out_proj",
+        "mlp_up": "mlp.fc_in",
+        "mlp_down": "mlp.fc_out",
+    },
+    "gpt_neox": {
+        "embedding": "gpt_neox.embed_in",
+        "blocks": "gpt_neox.layers",
+        "final_norm": "gpt_neox.final_layer_norm",
+        "attention": "attention",
+        "attention_out": "attention.dense",
+        "mlp_up": "mlp.dense_h_to_4h",
+        "mlp_down": "mlp.dense_4h_to_h",
+    },
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+}
+
+
 def block_of(lm: LanguageModel, layer: int) -> nn.Module:
-    return lm.model.transformer.h[layer]
+    return part_of(lm, "blocks")[layer]
+
+
+def part_of(lm: LanguageModel, part: str, layer: int | None = None) -> Any:
+    """A module of the model, or of one of its blocks."""
+    if part == "block":
+        return block_of(lm, layer)
+    path = {"mlp": "mlp", "head": "lm_head"} | PLACES[lm.model.config.model_type]
+    return (lm.model if layer is None else block_of(lm, layer)).get_submodule(path[part])
 
 
 @contextmanager

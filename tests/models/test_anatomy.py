@@ -1,4 +1,4 @@
-"""Paths and shapes, of the tiny models and of the paper's two."""
+"""Paths and shapes: of the paper's two models, and of one published model of each other family."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, GPTJConfig, GPTJForCausalLM
 
 from knowedit.errors import InputError
 from knowedit.models import FAMILIES, LanguageModel, load
 from knowedit.models.contract import check_paths
+from tests.conftest import TINY
+from tests.models.oracles import PLACES, part_of
 
 # The published configurations.
 GPT2_XL = {
@@ -31,6 +32,49 @@ GPT_J = {
     "n_inner": None,
     "tie_word_embeddings": False,
 }
+PYTHIA_7B = {
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "hidden_size": 4096,
+    "intermediate_size": 16384,
+    "max_position_embeddings": 2048,
+    "vocab_size": 50432,
+}
+LLAMA_3_8B = {
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "max_position_embeddings": 8192,
+    "vocab_size": 128256,
+}
+MISTRAL_7B = LLAMA_3_8B | {"max_position_embeddings": 32768, "vocab_size": 32000, "sliding_window": 4096}
+QWEN2_7B = {
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "max_position_embeddings": 32768,
+    "vocab_size": 152064,
+}
+REAL = {
+    "gpt2": GPT2_XL,
+    "gptj": GPT_J,
+    "gpt_neox": PYTHIA_7B,
+    "llama": LLAMA_3_8B,
+    "mistral": MISTRAL_7B,
+    "qwen2": QWEN2_7B,
+}
+GROUPED_7B = {
+    "attention_in.0": (4096, 4096),
+    "attention_in.1": (1024, 4096),
+    "attention_in.2": (1024, 4096),
+    "attention_out": (4096, 4096),
+    "mlp_up": (14336, 4096),
+    "mlp_down": (4096, 14336),
+}
 SHAPES = {
     "gpt2": {
         "attention_in": (4800, 1600),
@@ -46,21 +90,45 @@ SHAPES = {
         "mlp_up": (16384, 4096),
         "mlp_down": (4096, 16384),
     },
+    "gpt_neox": {
+        "attention_in": (12288, 4096),
+        "attention_out": (4096, 4096),
+        "mlp_up": (16384, 4096),
+        "mlp_down": (4096, 16384),
+    },
+    "llama": GROUPED_7B,
+    "mistral": GROUPED_7B,
+    "qwen2": {
+        "attention_in.0": (3584, 3584),
+        "attention_in.1": (512, 3584),
+        "attention_in.2": (512, 3584),
+        "attention_out": (3584, 3584),
+        "mlp_up": (18944, 3584),
+        "mlp_down": (3584, 18944),
+    },
 }
-STORED = {"gpt2": (6400, 1600), "gptj": (4096, 16384)}
-PATHS = {"gpt2": "transformer.h.17.mlp.c_proj", "gptj": "transformer.h.5.mlp.fc_out"}
-SIZES = {"gpt2": (48, 1600, 6400, 50257, 1024), "gptj": (28, 4096, 16384, 50400, 2048)}
+PATHS = {
+    "gpt2": "transformer.h.17.mlp.c_proj",
+    "gptj": "transformer.h.17.mlp.fc_out",
+    "gpt_neox": "gpt_neox.layers.17.mlp.dense_4h_to_h",
+} | dict.fromkeys(("llama", "mistral", "qwen2"), "model.layers.17.mlp.down_proj")
+SIZES = {
+    "gpt2": (48, 1600, 6400, 50257, 1024),
+    "gptj": (28, 4096, 16384, 50400, 2048),
+    "gpt_neox": (32, 4096, 16384, 50432, 2048),
+    "llama": (32, 4096, 14336, 128256, 8192),
+    "mistral": (32, 4096, 14336, 32000, 32768),
+    "qwen2": (28, 3584, 18944, 152064, 32768),
+}
 
 
-@pytest.fixture(scope="module", params=["gpt2", "gptj"])
+@pytest.fixture(scope="module", params=REAL)
 def real(request, tokenizer) -> LanguageModel:
-    """GPT-2 XL or GPT-J with every tensor's shape and no memory behind it."""
+    """A published model with every tensor's shape and no memory behind it."""
+    config, model, _ = TINY[request.param]
     with torch.device("meta"):
-        if request.param == "gpt2":
-            model = GPT2LMHeadModel(GPT2Config(**GPT2_XL))
-        else:
-            model = GPTJForCausalLM(GPTJConfig(**GPT_J))
-    return load((model.eval(), tokenizer))
+        built = model(config(**REAL[request.param]))
+    return load((built.eval(), tokenizer))
 
 
 def test_sizes(real: LanguageModel):
@@ -76,15 +144,22 @@ def test_every_address(real: LanguageModel):
             part: tuple(real.projection(layer, part).weight.shape) for part in real.anatomy.projection_parts
         }
         assert found == SHAPES[kind]
-        assert tuple(real.projection(layer).parameter.shape) == STORED[kind]
+        shape = SHAPES[kind]["mlp_down"]
+        assert tuple(real.projection(layer).parameter.shape) == (shape[::-1] if kind == "gpt2" else shape)
         assert real.module("block", layer) is real.blocks[layer]
 
 
 def test_parts_of_the_model(real: LanguageModel):
-    gpt2 = real.model.config.model_type == "gpt2"
+    kind = real.model.config.model_type
+    gpt2 = kind == "gpt2"
     assert tuple(real.module("embedding").weight.shape) == (real.vocabulary, real.width)
     assert tuple(real.module("head").weight.shape) == (real.vocabulary, real.width)
-    assert (real.module("head").bias is None) == gpt2
+    assert (real.module("head").bias is None) == (kind != "gptj")
+    for part in PLACES[kind]:
+        if part in ("embedding", "final_norm"):
+            assert real.module(part) is part_of(real, part)
+        elif part != "blocks":
+            assert real.module(part, 3) is part_of(real, part, 3)
     assert (real.module("head").weight is real.module("embedding").weight) == gpt2
     if gpt2:
         assert tuple(real.module("position_embedding").weight.shape) == (1024, 1600)
@@ -94,14 +169,22 @@ def test_parts_of_the_model(real: LanguageModel):
 
 
 def test_canonical_path(real: LanguageModel):
-    layer = 17 if real.model.config.model_type == "gpt2" else 5
-    assert real.anatomy.path("mlp_down", layer) == PATHS[real.model.config.model_type]
-    assert real.projection(layer).path == PATHS[real.model.config.model_type]
+    assert real.anatomy.path("mlp_down", 17) == PATHS[real.model.config.model_type]
+    assert real.projection(17).path == PATHS[real.model.config.model_type]
 
 
-def test_order_of_queries_keys_and_values(tiny_gptj: LanguageModel):
-    paths = [tiny_gptj.projection(2, part).path for part in tiny_gptj.anatomy.attention_in_parts]
-    assert paths == [f"transformer.h.2.attn.{name}_proj" for name in "qkv"]
+def test_order_of_queries_keys_and_values(family: LanguageModel):
+    parts = family.anatomy.attention_in_parts
+    if len(parts) == 3:
+        assert [family.projection(2, part).path.rsplit(".", 1)[1] for part in parts] == [
+            f"{name}_proj" for name in "qkv"
+        ]
+    else:
+        assert parts == ("attention_in",)
+
+
+def test_a_sliding_window_is_named(real: LanguageModel):
+    assert real.window == (4096 if real.model.config.model_type == "mistral" else None)
 
 
 @pytest.mark.parametrize(

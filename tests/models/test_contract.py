@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2LMHeadModel
+from torch import nn
+from transformers import GPT2LMHeadModel
 
 from knowedit.errors import InputError
+from knowedit.models import FAMILIES as KNOWN
 from knowedit.models import LanguageModel, check_anatomy, load
 from knowedit.models.contract import LAWS
-from tests.conftest import make_config, make_model
+from tests.conftest import FAMILIES, make_config, make_model
 from tests.models.oracles import hook, hook_count
-from tests.models.test_loading import LLAMA
 
 
 def test_families_keep_the_laws(family: LanguageModel):
@@ -25,15 +26,39 @@ def test_families_keep_the_laws(family: LanguageModel):
     assert hook_count(family) == 0
 
 
+def test_every_family_known_by_name_is_tested():
+    assert set(FAMILIES) == set(KNOWN)
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_with_either_attention(attention, tokenizer):
-    check_anatomy(load((make_model("gpt2", attn_implementation=attention), tokenizer)))
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "gptj"])
+def test_with_either_attention(name, attention, tokenizer):
+    check_anatomy(load((make_model(name, attn_implementation=attention), tokenizer)))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("name", ["gpt2", "gptj"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_other_precisions(name, dtype, tokenizer):
     check_anatomy(load((make_model(name).to(dtype), tokenizer)))
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("gpt_neox", {"use_parallel_residual": False}),
+        ("gpt_neox", {"attention_bias": False}),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
+        ("gptj", {"rotary_dim": 8}),
+        ("llama", {"mlp_bias": True, "attention_bias": True}),
+        ("llama", {"tie_word_embeddings": True}),
+        ("llama", {"num_key_value_heads": 1, "head_dim": 16}),
+        ("mistral", {"sliding_window": None}),
+        ("mistral", {"sliding_window": 3}),  # shorter than the probe
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 2}),
+    ],
+)
+def test_variants_within_a_family(name, fields, tokenizer):
+    assert max(check_anatomy(load((make_model(name, **fields), tokenizer))).values()) <= 1e-6
 
 
 def test_a_model_with_very_few_positions(fresh_lm):
@@ -90,12 +115,48 @@ def test_law_5(tokenizer):
         check_anatomy(load((Capped(make_config("gpt2")).eval(), tokenizer)))
 
 
-def test_gemma_is_refused(tokenizer):
-    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
-    config = Gemma2Config(hidden_size=32, intermediate_size=64, vocab_size=400, **sizes)
-    lm = load((Gemma2ForCausalLM(config).eval(), tokenizer), anatomy=LLAMA)
-    with pytest.raises(InputError, match="law 3"):
+class Keeps(nn.Linear):
+    """Computes with a copy of its weight, so that changing the weight changes nothing."""
+
+    def __init__(self, old: nn.Linear):
+        super().__init__(old.in_features, old.out_features)
+        self.weight, self.bias = old.weight, old.bias
+        self.kept = old.weight.detach().clone()
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.kept, self.bias)
+
+
+class Remembers(Keeps):
+    """Is never the same again once it has run with another weight."""
+
+    def forward(self, x):
+        out = nn.functional.linear(x, self.weight, self.bias) + (1e-3 if self.touched else 0)
+        self.touched |= self.weight.data_ptr() != self.first
+        return out
+
+
+@pytest.mark.parametrize("part", ["fc_in", "fc_out"])
+def test_law_6_finds_a_weight_that_is_not_used(part, fresh_lm):
+    lm = fresh_lm("gptj")
+    setattr(lm.blocks[2].mlp, part, Keeps(getattr(lm.blocks[2].mlp, part)))
+    with pytest.raises(InputError, match=r"law 6 .*relative error"):
         check_anatomy(lm)
+
+
+def test_law_6_finds_what_putting_the_weight_back_does_not_restore(fresh_lm):
+    lm = fresh_lm("gptj")
+    layer = Remembers(lm.blocks[2].mlp.fc_out)
+    layer.first, layer.touched = layer.weight.data_ptr(), False
+    lm.blocks[2].mlp.fc_out = layer
+    with pytest.raises(InputError, match="law 6"):
+        check_anatomy(lm)
+
+
+def test_law_6_puts_the_very_storage_back(family: LanguageModel):
+    before = {name: (p.data_ptr(), p._version) for name, p in family.model.named_parameters()}
+    check_anatomy(family)
+    assert {name: (p.data_ptr(), p._version) for name, p in family.model.named_parameters()} == before
 
 
 def test_a_layer_of_unknown_type(fresh_lm):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from knowedit.models import Fingerprint, LanguageModel, fingerprint, load, tensor_digest
+from tests.models.oracles import PLACES
 
 
 def test_digest_is_sha256_of_kind_shape_and_bytes():
@@ -38,7 +39,7 @@ def test_names_and_shared_tensors(family: LanguageModel):
     assert found.tensors.keys() == dict(family.model.named_parameters()).keys()
     gpt2 = family.model.config.model_type == "gpt2"
     assert ("lm_head.weight" in found.tensors) != gpt2
-    assert "transformer.wte.weight" in found.tensors
+    assert f"{PLACES[family.model.config.model_type]['embedding']}.weight" in found.tensors
 
 
 def test_saving_and_loading_keeps_it(tiny_folder: Path, request):

@@ -9,7 +9,7 @@ from knowedit.errors import InputError
 from knowedit.models import LanguageModel, Site, batch, encode, intervene, load
 from knowedit.models.forwards import run
 from knowedit.models.generation import choose
-from tests.conftest import make_model, make_tokenizer
+from tests.conftest import FAMILIES, make_model, make_tokenizer
 from tests.models.oracles import full_logits, hook_count
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [300], [41, 2, 3, 4, 50]]
@@ -29,7 +29,11 @@ def uncached(lm, prompts, count, generator=None, top_k=None, temperature=1.0) ->
     return [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]
 
 
-@pytest.fixture(scope="module", params=[("gpt2", "sdpa"), ("gpt2", "eager"), ("gptj", "eager")], ids="-".join)
+# GPT-J has no sdpa.
+KINDS = [(name, kind) for name in FAMILIES for kind in ("sdpa", "eager") if (name, kind) != ("gptj", "sdpa")]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids="-".join)
 def lm(request, tokenizer) -> LanguageModel:
     family, attention = request.param
     # Smaller weights: greedy text of the larger ones soon repeats one token, which tests little.
@@ -158,6 +162,34 @@ def test_empty_prompt_starts_from_the_start_token(family: LanguageModel):
     assert family.generate("", 4, stop_at_eos=False) == family.tokenizer.decode(
         family.generate_ids([[0]], 4, stop_at_eos=False)[0]
     )
+
+
+WINDOWS = [
+    ("mistral", {"sliding_window": 10}),
+    ("qwen2", {"use_sliding_window": True, "sliding_window": 10, "max_window_layers": 2}),
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), WINDOWS)
+def test_text_longer_than_the_attention_window(name, fields, tokenizer):
+    lm = load((make_model(name, scale=0.12, **fields), tokenizer))
+    far = load((make_model(name, scale=0.12), tokenizer))
+    equal = [row[:5] for row in (PROMPTS[0], PROMPTS[2])]
+    assert lm.window == 10
+    assert lm.generate_ids(equal, 20, stop_at_eos=False) == uncached(lm, equal, 20)
+    assert lm.generate_ids(PROMPTS[:1], 20, stop_at_eos=False) == uncached(lm, PROMPTS[:1], 20)
+    assert lm.generate_ids(equal, 20, stop_at_eos=False) != far.generate_ids(equal, 20, stop_at_eos=False)
+
+
+@pytest.mark.parametrize(("name", "fields"), WINDOWS)
+def test_padded_rows_must_not_outgrow_the_window(name, fields, tokenizer, monkeypatch):
+    """The library counts padding as tokens of the window: shorter rows would silently get wrong text."""
+    lm = load((make_model(name, scale=0.12, **fields), tokenizer))
+    assert lm.generate_ids(PROMPTS, 3, stop_at_eos=False) == uncached(lm, PROMPTS, 3)
+    with pytest.raises(InputError, match=r"last 10 tokens only.*prompts of one length"):
+        lm.generate_ids(PROMPTS, 4)
+    monkeypatch.setattr("knowedit.models.generation._check_window", lambda *_: None)
+    assert lm.generate_ids(PROMPTS, 20, stop_at_eos=False) != uncached(lm, PROMPTS, 20)
 
 
 def test_no_new_tokens(family: LanguageModel):

@@ -8,7 +8,7 @@ import torch
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel, Site, capture, intervene
 from tests.conftest import noise
-from tests.models.oracles import block_of, hook, hook_count
+from tests.models.oracles import hook, hook_count, part_of
 
 TEXTS = ["The Space Needle is in", "Paris is"]
 OUTPUTS = [
@@ -26,20 +26,7 @@ IDS = [f"{site.part}-{site.at}" for site in OUTPUTS + INPUTS]
 
 
 def plain_module(lm: LanguageModel, site: Site) -> torch.nn.Module:
-    """The module of a site, written out once more by hand."""
-    gpt2 = lm.model.config.model_type == "gpt2"
-    if site.part in ("embedding", "final_norm", "head"):
-        stem = lm.model.transformer
-        return {"embedding": stem.wte, "final_norm": stem.ln_f, "head": lm.model.lm_head}[site.part]
-    block = block_of(lm, site.layer)
-    return {
-        "block": block,
-        "attention": block.attn,
-        "attention_out": block.attn.c_proj if gpt2 else block.attn.out_proj,
-        "mlp": block.mlp,
-        "mlp_up": block.mlp.c_fc if gpt2 else block.mlp.fc_in,
-        "mlp_down": block.mlp.c_proj if gpt2 else block.mlp.fc_out,
-    }[site.part]
+    return part_of(lm, site.part, site.layer)
 
 
 @pytest.mark.parametrize("site", OUTPUTS, ids=IDS[: len(OUTPUTS)])

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import Gemma2Config, Gemma2ForCausalLM, StableLmConfig, StableLmForCausalLM
 
 import knowedit.models.loading as loading
 from knowedit.errors import FileFormatError, InputError
-from knowedit.models import Anatomy, check_anatomy, load
+from knowedit.models import FAMILIES as KNOWN
+from knowedit.models import check_anatomy, load
 from knowedit.models.hub import hub_answers
-from tests.conftest import make_model, make_tokenizer
+from tests.conftest import FAMILIES, make_model, make_tokenizer
 from tests.models.oracles import full_logits, hook_count
 
-LLAMA = Anatomy(
-    embedding="model.embed_tokens",
-    position_embedding=None,
-    blocks="model.layers",
-    final_norm="model.norm",
-    head="lm_head",
-    attention="self_attn",
-    attention_in=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    attention_out="self_attn.o_proj",
-    mlp="mlp",
-    mlp_up="mlp.up_proj",
-    mlp_down="mlp.down_proj",
-)
+LLAMA = KNOWN["llama"]
 IDS = [5, 9, 300, 41]
 
 
@@ -40,9 +31,19 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
 
 
-def llama() -> LlamaForCausalLM:
-    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32, "intermediate_size": 48}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=400, **sizes)).eval()
+SIZES = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32, "intermediate_size": 48}
+
+
+def stablelm(**fields) -> StableLmForCausalLM:
+    """A family that is not known by name, though its parts have Llama's names."""
+    sizes = SIZES | {"num_key_value_heads": 2, "vocab_size": 400, "bos_token_id": 0, "eos_token_id": 0}
+    return StableLmForCausalLM(StableLmConfig(**sizes, **fields)).eval()
+
+
+def gemma() -> Gemma2ForCausalLM:
+    """Norms after the sublayers and a soft cap on the logits."""
+    sizes = SIZES | {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": 400}
+    return Gemma2ForCausalLM(Gemma2Config(**sizes, bos_token_id=0, eos_token_id=0)).eval()
 
 
 def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
@@ -88,7 +89,7 @@ def test_stored_half_precision_opens_as_float32(tmp_path: Path, tokenizer):
     assert load(tmp_path).dtype == torch.float32
 
 
-@pytest.mark.parametrize("family_name", ["gpt2", "gptj"])
+@pytest.mark.parametrize("family_name", FAMILIES)
 def test_a_pair_is_left_as_it_is(family_name, tokenizer):
     model = make_model(family_name)
     for parameter in list(model.parameters())[::2]:
@@ -116,7 +117,7 @@ def test_training_mode_is_refused_and_kept(tokenizer):
     assert model.training
 
 
-@pytest.mark.parametrize("options", [{"dtype": "float16"}, {"device": "cpu"}])
+@pytest.mark.parametrize("options", [{"dtype": "float16"}, {"device": "cpu"}, {"device_map": "auto"}])
 def test_a_pair_is_not_converted(options, tokenizer):
     with pytest.raises(InputError, match="left as it is"):
         load((make_model("gpt2"), tokenizer), **options)
@@ -217,9 +218,9 @@ def test_the_papers_models_take_the_same_path(name, monkeypatch):
 
 
 def test_unsupported_family_names_the_way_out(tmp_path: Path, tokenizer):
-    llama().save_pretrained(tmp_path)
+    stablelm().save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"'llama' .*gpt2, gptj.*anatomy="):
+    with pytest.raises(InputError, match=r"'stablelm' .*gpt2, gpt_neox.*anatomy=.*CONTRIBUTING"):
         load(tmp_path)
     lm = load(tmp_path, anatomy=LLAMA)
     assert (lm.n_layers, lm.width, lm.inner_width) == (2, 32, 48)
@@ -227,8 +228,81 @@ def test_unsupported_family_names_the_way_out(tmp_path: Path, tokenizer):
 
 
 def test_wrong_anatomy_is_seen_at_once(tiny_folder: Path):
-    with pytest.raises(InputError, match=r"law 1 .*model\.layers"):
-        load(tiny_folder, anatomy=LLAMA)
+    kind = json.loads((tiny_folder / "config.json").read_text())["model_type"]
+    wrong = KNOWN["gpt2" if KNOWN[kind] == LLAMA else "llama"]
+    with pytest.raises(InputError, match=rf"law 1 .*{re.escape(wrong.blocks)}"):
+        load(tiny_folder, anatomy=wrong)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_gemma_cannot_be_measured_by_mistake(stored, tmp_path: Path, tokenizer):
+    """Every path resolves; the laws are what finds it, without the user asking for them."""
+    source = (gemma(), tokenizer)
+    if stored:
+        source[0].save_pretrained(tmp_path)
+        tokenizer.save_pretrained(tmp_path)
+        source = tmp_path
+    with pytest.raises(InputError, match=r"'gemma2' is not among .*anatomy="):
+        load(source)
+    with pytest.raises(InputError, match=r"law 3 .*relative error"):
+        load(source, anatomy=LLAMA)
+
+
+def test_an_anatomy_that_is_given_is_measured_and_a_known_one_is_not(tokenizer, monkeypatch):
+    measured = []
+    monkeypatch.setattr(loading, "check_anatomy", lambda lm: measured.append(lm.anatomy))
+    for name in FAMILIES:
+        load((make_model(name), tokenizer))
+        load((make_model(name), tokenizer), anatomy=KNOWN[name])
+    assert measured == []
+    other = replace(LLAMA, mlp_up="mlp.gate_proj")
+    load((make_model("llama"), tokenizer), anatomy=other)
+    load((stablelm(), tokenizer), anatomy=LLAMA)
+    assert measured == [other, LLAMA]
+
+
+def test_a_model_without_memory_behind_it_is_not_measured(tokenizer):
+    with torch.device("meta"):
+        model = stablelm()
+    assert load((model, tokenizer), anatomy=LLAMA).device.type == "meta"
+
+
+@pytest.mark.parametrize("device_map", [{"": "cpu"}, "auto", "cpu", {"": torch.device("cpu")}])
+def test_device_map(tiny_folder: Path, device_map, capfd):
+    lm, plain = load(tiny_folder, device_map=device_map), load(tiny_folder)
+    assert {p.device.type for p in lm.model.parameters()} == {"cpu"}
+    assert torch.equal(full_logits(lm, IDS), full_logits(plain, IDS))
+    assert not lm.model.training
+    assert max(check_anatomy(lm).values()) <= 1e-6
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"device_map": "auto", "device": "cpu"}, "both given"),
+        ({"device_map": "nonsense"}, "'nonsense' is not usable here"),
+        ({"device_map": {"": "cuda:99"}}, "'cuda:99' is not usable here"),
+        ({"device_map": {"": 99}}, "'99' is not usable here"),
+    ],
+)
+def test_bad_device_map(tiny_folder: Path, options, words):
+    with pytest.raises(InputError, match=words):
+        load(tiny_folder, **options)
+
+
+def test_parts_that_are_offloaded_are_refused(tmp_path: Path, tokenizer):
+    make_model("llama").save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"off every device, the first is lm_head\.weight"):
+        load(tmp_path, device_map={"model": "cpu", "lm_head": "disk"})
+
+
+def test_device_map_without_accelerate(tiny_folder: Path, monkeypatch):
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install accelerate"):
+        load(tiny_folder, device_map="auto")
+    load(tiny_folder, device="cpu")
 
 
 def test_folder_without_config(tmp_path: Path):
@@ -259,9 +333,7 @@ def test_missing_weights_file(tiny_folder: Path, tmp_path: Path):
 def test_one_missing_tensor_is_not_made_up(tiny_folder: Path, tmp_path: Path, capfd):
     weights = damaged(tiny_folder, tmp_path) / "model.safetensors"
     tensors = {name: tensor.clone() for name, tensor in load_file(weights).items()}
-    name = next(
-        name for name in tensors if name.startswith("transformer.h.2.mlp") and name.endswith("weight")
-    )
+    name = next(name for name in sorted(tensors) if ".2.mlp." in name and name.endswith("weight"))
     del tensors[name]
     save_file(tensors, weights, metadata={"format": "pt"})
     with pytest.raises(FileFormatError, match=name.replace(".", r"\.")):

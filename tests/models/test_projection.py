@@ -12,9 +12,15 @@ from knowedit.models import LanguageModel, Projection, Site, capture
 from knowedit.models.projection import read_projection
 from tests.conftest import noise
 
+FUSED = ["attention_in", "attention_out", "mlp_up", "mlp_down"]
+SPLIT = ["attention_in.0", "attention_in.1", "attention_in.2", "attention_out", "mlp_up", "mlp_down"]
 PARTS = {
-    "gpt2": ["attention_in", "attention_out", "mlp_up", "mlp_down"],
-    "gptj": ["attention_in.0", "attention_in.1", "attention_in.2", "attention_out", "mlp_up", "mlp_down"],
+    "gpt2": FUSED,
+    "gptj": SPLIT,
+    "gpt_neox": FUSED,
+    "llama": SPLIT,
+    "mistral": SPLIT,
+    "qwen2": SPLIT,
 }
 
 
@@ -40,7 +46,8 @@ def test_sees_what_the_model_computes(family: LanguageModel):
         family.logits(["The Space Needle is in"])
     projection = family.projection(2)
     keys, values = (seen[site][0] for site in sites)
-    torch.testing.assert_close(keys @ projection.weight.T + projection.bias, values, rtol=1e-5, atol=1e-5)
+    bias = 0.0 if projection.bias is None else projection.bias
+    torch.testing.assert_close(keys @ projection.weight.T + bias, values, rtol=1e-5, atol=1e-5)
 
 
 def test_storage_is_a_view_both_ways(family: LanguageModel):
@@ -76,9 +83,26 @@ def test_a_low_rank_edit_lands_where_it_should(fresh_lm, family: LanguageModel):
         torch.testing.assert_close(projection.module(x), before + left * (right @ x), rtol=1e-4, atol=1e-4)
 
 
-def test_attention_projections_of_gptj_have_no_bias(tiny_gptj: LanguageModel):
-    assert tiny_gptj.projection(0, "attention_in.0").bias is None
-    assert tiny_gptj.projection(0).bias is not None
+BIASED = {
+    "gpt2": FUSED,
+    "gptj": ["mlp_up", "mlp_down"],
+    "gpt_neox": FUSED,
+    "llama": [],
+    "mistral": [],
+    "qwen2": ["attention_in.0", "attention_in.1", "attention_in.2"],
+}
+
+
+def test_which_projections_have_a_bias(family: LanguageModel):
+    found = [part for part in family.anatomy.projection_parts if family.projection(0, part).bias is not None]
+    assert found == BIASED[family.model.config.model_type]
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen2"])
+def test_grouped_queries_have_fewer_keys_and_values(name, request):
+    lm: LanguageModel = request.getfixturevalue(f"tiny_{name}")
+    sizes = [lm.projection(0, part).d_out for part in lm.anatomy.attention_in_parts]
+    assert sizes == [32, 16, 16]
 
 
 def test_matrix_in_storage_orientation_is_refused(tiny_gpt2: LanguageModel):

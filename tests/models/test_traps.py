@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from transformers import DynamicCache
+from transformers.masking_utils import create_causal_mask
 
 from knowedit.models import (
     LanguageModel,
@@ -25,8 +27,8 @@ from knowedit.models import (
     target_log_probabilities,
 )
 from knowedit.models.forwards import run
-from tests.conftest import make_config, make_model
-from tests.models.oracles import block_of, full_logits, hook_count
+from tests.conftest import FAMILIES, make_config, make_model
+from tests.models.oracles import block_of, full_logits, hook, hook_count, part_of
 
 IDS = [5, 6, 7, 8, 9, 10, 11, 12]
 
@@ -36,32 +38,57 @@ def recorded_call(lm: LanguageModel):
     return recording.states[1], *recording.calls[1]
 
 
-def test_blocks_return_a_tensor_or_a_pair(tiny_gpt2, tiny_gptj):
-    for lm, kind in ((tiny_gpt2, torch.Tensor), (tiny_gptj, tuple)):
-        state, args, kwargs = recorded_call(lm)
-        with torch.no_grad():
-            assert isinstance(lm.blocks[1](state, *args, **kwargs), kind)
+def kind_of(lm: LanguageModel) -> str:
+    return lm.model.config.model_type
 
 
-def test_blocks_are_called_with_other_names(tiny_gpt2, tiny_gptj):
-    _, args, kwargs = recorded_call(tiny_gpt2)
-    assert len(args) == 3
+def test_blocks_return_a_tensor_or_a_pair(family: LanguageModel):
+    state, args, kwargs = recorded_call(family)
+    with torch.no_grad():
+        out = family.blocks[1](state, *args, **kwargs)
+    assert isinstance(out, tuple if kind_of(family) == "gptj" else torch.Tensor)
+
+
+# GPT-2's block gets its cache and mask by position.
+CACHE_NAMES = dict.fromkeys(("llama", "mistral", "qwen2"), "past_key_values") | dict.fromkeys(
+    ("gptj", "gpt_neox"), "layer_past"
+)
+
+
+def test_blocks_are_called_with_other_names(family: LanguageModel):
+    _, args, kwargs = recorded_call(family)
     assert "position_ids" in kwargs
-    _, args, kwargs = recorded_call(tiny_gptj)
+    if kind_of(family) == "gpt2":
+        assert len(args) == 3
+        return
     assert args == ()
-    assert {"layer_past", "attention_mask", "position_ids"} <= kwargs.keys()
+    assert {CACHE_NAMES[kind_of(family)], "attention_mask"} <= kwargs.keys()
+    assert ("position_embeddings" in kwargs) == (kind_of(family) != "gptj")
 
 
-def test_attention_is_called_by_position_or_keyword(tiny_gpt2, tiny_gptj):
-    for lm, count in ((tiny_gpt2, 1), (tiny_gptj, 0)):
-        seen = []
-        handle = block_of(lm, 1).attn.register_forward_pre_hook(
-            lambda _m, args, kwargs, seen=seen: seen.append((len(args), "hidden_states" in kwargs)),
-            with_kwargs=True,
-        )
-        lm.logits([IDS])
-        handle.remove()
-        assert seen == [(count, count == 0)]
+def test_gptj_needs_position_ids_and_the_others_rotary_tables(family: LanguageModel):
+    state, args, kwargs = recorded_call(family)
+    needed = {"gpt2": None, "gptj": "position_ids"}.get(kind_of(family), "position_embeddings")
+    rest = {name: value for name, value in kwargs.items() if name not in ("position_ids", needed)}
+    rest |= {"position_ids": kwargs["position_ids"]} if needed == "position_embeddings" else {}
+    with torch.no_grad():
+        if needed is None:
+            family.blocks[1](state, *args, **rest)
+        else:
+            with pytest.raises((TypeError, AttributeError, ValueError)):
+                family.blocks[1](state, *args, **rest)
+
+
+def test_attention_is_called_by_position_or_keyword(family: LanguageModel):
+    count = {"gpt2": 1, "gpt_neox": 1}.get(kind_of(family), 0)
+    seen = []
+    handle = part_of(family, "attention", 1).register_forward_pre_hook(
+        lambda _m, args, kwargs: seen.append((len(args), "hidden_states" in kwargs)),
+        with_kwargs=True,
+    )
+    family.logits([IDS])
+    handle.remove()
+    assert seen == [(count, count == 0)]
 
 
 def test_gptj_has_no_sdpa():
@@ -69,7 +96,136 @@ def test_gptj_has_no_sdpa():
         make_model("gptj", attn_implementation="sdpa")
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gptj"])
+KINDS = [(name, kind) for name in FAMILIES for kind in ("sdpa", "eager") if (name, kind) != ("gptj", "sdpa")]
+LAYER, PREFIX = 2, 5
+
+
+def in_place(
+    lm: LanguageModel, call: Any, mask: torch.Tensor | None, cache: DynamicCache, tokens: slice
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A block's recorded arguments with another mask, a cache, and the positions of ``tokens`` only."""
+    args, kwargs = call
+    kwargs = dict(kwargs)
+    if kind_of(lm) == "gpt2":
+        args = (cache, mask, *args[2:])
+    else:
+        kwargs |= {CACHE_NAMES[kind_of(lm)]: cache, "attention_mask": mask}
+    kwargs["position_ids"] = kwargs["position_ids"][:, tokens]
+    if "position_embeddings" in kwargs:
+        kwargs["position_embeddings"] = tuple(table[:, tokens] for table in kwargs["position_embeddings"])
+    return args, kwargs
+
+
+@torch.no_grad()
+def later_blocks(lm: LanguageModel, recording, cache: DynamicCache, mask, tokens: slice) -> torch.Tensor:
+    """The blocks from LAYER on, by hand: only they ever write to the cache."""
+    state = recording.states[LAYER][:, tokens]
+    for block, call in list(zip(lm.blocks, recording.calls, strict=True))[LAYER:]:
+        args, kwargs = in_place(lm, call, mask, cache, tokens)
+        out = block(state, *args, **kwargs)
+        state = out[0] if isinstance(out, tuple) else out
+    return state
+
+
+def mask_for(
+    lm: LanguageModel, tokens: int, cache: DynamicCache | None, layer: int | None, skip: bool = False
+):
+    return create_causal_mask(
+        config=lm.model.config,
+        inputs_embeds=torch.zeros(1, tokens, lm.width),
+        attention_mask=None,
+        past_key_values=cache,
+        layer_idx=layer,
+        allow_is_causal_skip=skip,
+    )
+
+
+@pytest.fixture(params=KINDS, ids="-".join)
+def half_cached(request, fresh_lm):
+    """A model, a recording, and a cache that holds the prefix in the later layers alone."""
+    name, kind = request.param
+    lm = fresh_lm(name, attn_implementation=kind)
+    recording, cache = record(lm, [IDS]), DynamicCache()
+    later_blocks(lm, recording, cache, mask_for(lm, PREFIX, None, None), slice(0, PREFIX))
+    return lm, recording, cache
+
+
+def test_a_cache_of_later_layers_reports_length_0(half_cached):
+    _, _, cache = half_cached
+    assert cache.get_seq_length() == 0  # reads layer 0
+    assert cache.get_seq_length(LAYER) == PREFIX
+
+
+def test_a_cache_of_later_layers_needs_the_layer_in_the_mask(half_cached):
+    lm, recording, cache = half_cached
+    mask = mask_for(lm, len(IDS) - PREFIX, cache, LAYER)
+    assert mask.shape[-2:] == (len(IDS) - PREFIX, len(IDS))
+    found = later_blocks(lm, recording, cache, mask, slice(PREFIX, None))
+    torch.testing.assert_close(found, recording.states[-1][:, PREFIX:], rtol=1e-5, atol=1e-5)
+
+
+def test_without_the_layer_the_mask_is_an_error_or_silently_wrong(half_cached):
+    lm, recording, cache = half_cached
+    # As the library makes it: with sdpa it sees a plain causal mask of the new tokens and leaves it out.
+    mask = mask_for(lm, len(IDS) - PREFIX, cache, None, skip=True)
+    if lm.model.config._attn_implementation == "eager":
+        with pytest.raises(RuntimeError):
+            later_blocks(lm, recording, cache, mask, slice(PREFIX, None))
+        return
+    found = later_blocks(lm, recording, cache, mask, slice(PREFIX, None))
+    assert (found - recording.states[-1][:, PREFIX:]).abs().max() > 0.1
+
+
+def test_a_missing_mask_with_a_cached_prefix_is_silently_wrong(half_cached):
+    lm, recording, cache = half_cached
+    found = later_blocks(lm, recording, cache, None, slice(PREFIX, None))
+    assert (found - recording.states[-1][:, PREFIX:]).abs().max() > 0.1
+
+
+def test_one_mask_serves_many_rows_and_a_square_one_is_passed_on_untouched(family: LanguageModel):
+    """What makes it possible to replay a single recorded row as many."""
+    rows = torch.tensor([IDS, [i + 20 for i in IDS]])
+    mask = create_causal_mask(
+        config=family.model.config,
+        inputs_embeds=torch.zeros(1, len(IDS), family.width),
+        attention_mask=None,
+        past_key_values=None,
+        allow_is_causal_skip=False,
+    )
+    with torch.no_grad():
+        found = family.model(rows, attention_mask=mask, use_cache=False).logits
+    for logits, ids in zip(found, rows.tolist(), strict=True):
+        torch.testing.assert_close(logits, full_logits(family, ids), rtol=1e-5, atol=1e-5)
+
+
+def test_crop_takes_how_many_tokens_to_remove_and_not_how_many_to_keep(family: LanguageModel):
+    data = batch(family, [IDS])
+    with torch.no_grad():
+        cache = run(family, data.ids, data.mask, data.positions, 0, True)[1]
+    with pytest.raises((ValueError, RuntimeError), match=r"positive|negative"):
+        cache.crop(3)
+    cache.crop(-3)
+    assert cache.get_seq_length() == len(IDS) - 3
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "gptj"])
+def test_a_missing_mask_is_right_for_a_full_sequence_with_sdpa_alone(name, fresh_lm):
+    lm = fresh_lm(name, attn_implementation="sdpa")
+    recording = record(lm, [IDS])
+    with torch.no_grad():
+        found = replay(without_masks(recording), 1, recording.states[1])
+    torch.testing.assert_close(found[0], full_logits(lm, IDS), rtol=1e-5, atol=1e-5)
+
+
+def without_masks(recording):
+    calls = tuple(
+        (tuple(None for _ in args), kwargs | ({"attention_mask": None} if "attention_mask" in kwargs else {}))
+        for args, kwargs in recording.calls
+    )
+    return replace(recording, calls=calls)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_missing_mask_is_silently_wrong_for_eager(name, fresh_lm):
     lm = fresh_lm(name, attn_implementation="eager")
     recording = record(lm, [IDS])
@@ -81,14 +237,9 @@ def test_a_missing_mask_is_silently_wrong_for_eager(name, fresh_lm):
             if isinstance(value, torch.Tensor) and value.ndim == 4
         ]
         assert [tuple(mask.shape[2:]) for mask in masks] == [(8, 8)]
-    calls = tuple(
-        (tuple(None for _ in args), kwargs | ({"attention_mask": None} if "attention_mask" in kwargs else {}))
-        for args, kwargs in recording.calls
-    )
-    maskless = replace(recording, calls=calls)
     with torch.no_grad():
         right = replay(recording, 1, recording.states[1])
-        wrong = replay(maskless, 1, recording.states[1])
+        wrong = replay(without_masks(recording), 1, recording.states[1])
     assert (right[0] - full_logits(lm, IDS)).abs().max() <= 1e-5
     assert (wrong[0] - full_logits(lm, IDS)).abs().max() > 0.1
 
@@ -107,17 +258,44 @@ def test_a_mask_of_the_new_token_alone_is_silently_wrong(family: LanguageModel):
     assert (results[1] - expected).abs().max() > 0.1
 
 
-def test_left_padding_without_positions_is_silently_wrong_for_gpt2(tiny_gpt2, tiny_gptj):
+def test_left_padding_without_positions_is_silently_wrong_for_gpt2(family: LanguageModel):
+    """The rotary families only know how far apart tokens are; GPT-2 learned where they stand."""
     ids = torch.tensor([[0, 0, 0, *IDS]])
     mask = torch.tensor([[0] * 3 + [1] * 8])
-    for lm, wrong in ((tiny_gpt2, True), (tiny_gptj, False)):
-        with torch.no_grad():
-            left = lm.model(ids, attention_mask=mask).logits[0, -1]
-        difference = (left - full_logits(lm, IDS)[-1]).abs().max()
-        assert (difference > 0.1) == wrong
-        # Ours pads on the right with positions, so company does not matter.
-        ours = lm.logits([IDS, [3] * 30], torch.tensor([7, 29]))[0]
-        torch.testing.assert_close(ours, full_logits(lm, IDS)[-1], rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        left = family.model(ids, attention_mask=mask).logits[0, -1]
+    difference = (left - full_logits(family, IDS)[-1]).abs().max()
+    assert (difference > 0.1) == (kind_of(family) == "gpt2")
+    # Ours pads on the right with positions, so company does not matter.
+    ours = family.logits([IDS, [3] * 30], torch.tensor([7, 29]))[0]
+    torch.testing.assert_close(ours, full_logits(family, IDS)[-1], rtol=1e-5, atol=1e-5)
+
+
+def test_the_last_hidden_state_is_behind_the_final_norm(fresh_lm, family: LanguageModel):
+    """So it is not the state after the last block, which `Recording.states[-1]` is."""
+    lm = fresh_lm(kind_of(family))
+    recording = record(lm, [IDS])
+    with torch.no_grad():
+        theirs = lm.model(torch.tensor([IDS]), output_hidden_states=True).hidden_states
+        normed = part_of(lm, "final_norm")(recording.states[-1])
+    assert len(theirs) == len(recording.states)
+    for layer in range(lm.n_layers):
+        torch.testing.assert_close(theirs[layer], recording.states[layer], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(theirs[-1], normed, rtol=1e-5, atol=1e-5)
+    assert (theirs[-1] - recording.states[-1]).abs().max() > 0.1
+
+
+def test_hidden_states_miss_what_is_put_on_a_block_later(fresh_lm, family: LanguageModel):
+    """Why hidden states are never read while intervening: whose hook came first decides what they show."""
+    lm = fresh_lm(kind_of(family))
+    ids = torch.tensor([IDS])
+    with torch.no_grad():
+        plain = lm.model(ids, output_hidden_states=True).hidden_states[2]
+        with hook(block_of(lm, 1), lambda v: v + 1), capture(lm, [Site(1, "block")]) as seen:
+            shown = lm.model(ids, output_hidden_states=True).hidden_states[2]
+    missed = kind_of(family) != "gptj"
+    assert torch.equal(shown, plain) == missed
+    torch.testing.assert_close(seen[Site(1, "block")], plain + 1, rtol=1e-5, atol=1e-5)
 
 
 def test_hidden_states_install_hooks_that_stay_and_we_never_ask_for_them(fresh_lm):
@@ -150,20 +328,26 @@ def test_results_are_the_same_after_the_librarys_own_capture(fresh_lm):
     assert torch.equal(first[1], seen[Site(1, "block")])
 
 
-def test_a_tuple_from_a_hook_on_a_gpt2_block_breaks_the_model(tiny_gpt2: LanguageModel):
-    handle = block_of(tiny_gpt2, 1).register_forward_hook(lambda _m, _a, out: (out,))
-    with pytest.raises((TypeError, AttributeError)):
-        tiny_gpt2.logits([IDS])
-    handle.remove()
-    with intervene(tiny_gpt2, {Site(1, "block"): lambda v: v}):
-        tiny_gpt2.logits([IDS])
+def test_a_tuple_from_a_hook_on_a_block_breaks_all_but_gptj(family: LanguageModel):
+    handle = block_of(family, 1).register_forward_hook(
+        lambda _m, _a, out: (out[0],) if isinstance(out, tuple) else (out,)
+    )
+    try:
+        if kind_of(family) == "gptj":
+            family.logits([IDS])
+        else:
+            with pytest.raises((TypeError, AttributeError)):
+                family.logits([IDS])
+    finally:
+        handle.remove()
+    with intervene(family, {Site(1, "block"): lambda v: v}):
+        family.logits([IDS])
 
 
-def test_head_is_tied_without_bias_or_separate_with_bias(tiny_gpt2, tiny_gptj):
-    assert tiny_gpt2.module("head").weight is tiny_gpt2.module("embedding").weight
-    assert tiny_gpt2.module("head").bias is None
-    assert tiny_gptj.module("head").weight is not tiny_gptj.module("embedding").weight
-    assert tiny_gptj.module("head").bias.abs().max() > 0
+def test_which_heads_are_tied_and_which_have_a_bias(family: LanguageModel):
+    head, embedding = family.module("head"), family.module("embedding")
+    assert (head.weight is embedding.weight) == (kind_of(family) == "gpt2")
+    assert (head.bias is not None) == (kind_of(family) == "gptj")
 
 
 def test_editing_a_layer_leaves_the_cache_up_to_it(family: LanguageModel):

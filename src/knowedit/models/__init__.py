@@ -13,7 +13,7 @@ from knowedit.models.interventions import capture, intervene
 from knowedit.models.language_model import LanguageModel
 from knowedit.models.loading import load
 from knowedit.models.projection import Projection
-from knowedit.models.prompts import Prompt, encode, locate, target_ids
+from knowedit.models.prompts import Prompt, encode, locate, locate_in, target_ids
 from knowedit.models.recording import Recording, read_out, record, replay, resume
 from knowedit.models.scoring import (
     last_logits,
@@ -46,6 +46,7 @@ __all__ = [
     "last_logits",
     "load",
     "locate",
+    "locate_in",
     "next_token_probabilities",
     "read_out",
     "record",

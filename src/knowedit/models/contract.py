@@ -18,6 +18,7 @@ from knowedit.models.batches import Batch, batch
 from knowedit.models.hooks import Site
 from knowedit.models.interventions import capture
 from knowedit.models.language_model import LanguageModel
+from knowedit.models.projection import Projection
 from knowedit.models.recording import read_out, record, replay
 
 PROBE_LENGTHS = (8, 5)
@@ -93,18 +94,22 @@ def _probe(lm: LanguageModel) -> Batch:
 
 
 def _error(found: Tensor, expected: Tensor) -> float:
+    found = found.to(expected.device)  # the parts of one model may be on several devices
     scale = expected.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
     return float(((found - expected).abs().max() / scale).float())
 
 
+def _addresses(lm: LanguageModel) -> list[tuple[int, str]]:
+    return [(layer, part) for layer in range(lm.n_layers) for part in lm.anatomy.projection_parts]
+
+
 def _projections(lm: LanguageModel, data: Batch) -> float:
-    places = [(layer, part) for layer in range(lm.n_layers) for part in lm.anatomy.projection_parts]
-    sites = [(Site(*place, "input"), Site(*place)) for place in places]
+    sites = [(Site(*place, "input"), Site(*place)) for place in _addresses(lm)]
     with capture(lm, [site for pair in sites for site in pair]) as seen:
         lm.logits(data)
     return max(
         _error(lm.projection(*place).apply(seen[before]), seen[after])
-        for place, (before, after) in zip(places, sites, strict=True)
+        for place, (before, after) in zip(_addresses(lm), sites, strict=True)
     )
 
 
@@ -113,13 +118,13 @@ def _residual(lm: LanguageModel, data: Batch) -> float:
     inputs = [Site(layer, "block", "input") for layer in range(lm.n_layers)]
     with capture(lm, sites + inputs) as seen:
         lm.logits(data)
-    return max(
-        _error(
-            seen[Site(layer, "block", "input")] + seen[Site(layer, "attention")] + seen[Site(layer, "mlp")],
-            seen[Site(layer, "block")],
-        )
-        for layer in range(lm.n_layers)
-    )
+
+    def added(layer: int) -> float:
+        block = seen[Site(layer, "block")]
+        parts = (Site(layer, "block", "input"), Site(layer, "attention"), Site(layer, "mlp"))
+        return _error(sum((seen[site].to(block.device) for site in parts), torch.zeros_like(block)), block)
+
+    return max(added(layer) for layer in range(lm.n_layers))
 
 
 def _resumed(lm: LanguageModel, data: Batch) -> float:
@@ -133,9 +138,28 @@ def _head(lm: LanguageModel, data: Batch) -> float:
     with capture(lm, [Site(None, "head")]) as seen:
         full = lm.logits(data)
     # A soft cap hardly moves small logits, so what follows the head must not change a single bit.
-    if not torch.equal(seen[Site(None, "head")], full):
+    if not torch.equal(seen[Site(None, "head")].to(full.device), full):
         return float("inf")
     return _error(read_out(lm, record(lm, data).states[-1]), full)
+
+
+def _reverted(lm: LanguageModel, data: Batch) -> float:
+    before = lm.logits(data)
+    used = max(_swapped_and_back(lm.projection(*place)) for place in _addresses(lm))
+    return used if torch.equal(lm.logits(data), before) else float("inf")
+
+
+def _swapped_and_back(projection: Projection) -> float:
+    """How far the module is from computing with the weight that was put in."""
+    parameter, original = projection.parameter, projection.parameter.data
+    old = projection.weight.detach()
+    x = torch.linspace(-1, 1, 3 * projection.d_in, dtype=old.dtype, device=old.device)
+    x = x.reshape(1, 3, projection.d_in)
+    parameter.data = projection.to_storage(old.flip(0) + old).contiguous()
+    try:
+        return _error(projection.module(x), projection.apply(x))
+    finally:
+        parameter.data = original
 
 
 LAWS: dict[str, Callable[[LanguageModel, Batch], float]] = {
@@ -143,4 +167,5 @@ LAWS: dict[str, Callable[[LanguageModel, Batch], float]] = {
     "law 3 (block output - input = attention + MLP)": _residual,
     "law 4 (resuming from any block = the full run)": _resumed,
     "law 5 (head(norm(state)) = logits)": _head,
+    "law 6 (a swapped weight is used, and putting the old one back restores every bit)": _reverted,
 }

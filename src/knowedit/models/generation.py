@@ -91,12 +91,14 @@ def generate_ids(
         stop_at_eos: whether the end-of-text token ends a row (and is left out) or is a token like others.
 
     Raises:
-        InputError: more tokens than the model has positions, ``top_k`` or ``temperature`` without a
-            generator, or values that make no sense.
+        InputError: more tokens than the model has positions, prompts of unequal lengths that outgrow the
+            model's attention window, ``top_k`` or ``temperature`` without a generator, or values that make
+            no sense.
     """
     _check_sampling(generator, top_k, temperature, max_new_tokens)
     data = batch(lm, prompts)
     lm.check_room(data.tokens + max_new_tokens)
+    _check_window(lm, data, max_new_tokens)
     end = lm.end_id if stop_at_eos else None
     columns: list[Tensor] = []
     ended = torch.zeros(data.rows, dtype=torch.bool, device=lm.device)
@@ -140,6 +142,16 @@ def choose(
     chances = torch.softmax(best.values / temperature, dim=-1).to(generator.device)
     drawn = torch.multinomial(chances, 1, generator=generator).to(logits.device)
     return best.indices.gather(-1, drawn).squeeze(-1)
+
+
+def _check_window(lm: LanguageModel, data: Batch, count: int) -> None:
+    # The library counts the window's tokens in the cache, where the padding of a shorter row counts too.
+    shortest, longest = int(data.lengths.min()), data.tokens
+    if lm.window is not None and shortest < longest and longest + count > lm.window:
+        raise InputError(
+            f"{lm.name} attends to the last {lm.window} tokens only, and prompts of {shortest} to {longest} "
+            f"tokens were to grow by {count} together: generate from prompts of one length at a time"
+        )
 
 
 def _before(row: list[int], end: int) -> list[int]:

@@ -90,6 +90,12 @@ class LanguageModel:
         return None if limit is None else int(limit)
 
     @property
+    def window(self) -> int | None:
+        """How many tokens back the attention reaches in some layer, or None where it reaches all."""
+        found = getattr(self.model.config, "sliding_window", None)
+        return None if found is None else int(found)
+
+    @property
     def end_id(self) -> int | None:
         """The id of the end-of-text token, or None."""
         return _first_id(self.tokenizer.eos_token_id, self.model.config.eos_token_id)

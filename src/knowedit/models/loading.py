@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from knowedit.errors import FileFormatError, InputError
 from knowedit.models.anatomy import Anatomy
-from knowedit.models.contract import check_paths
+from knowedit.models.contract import check_anatomy, check_paths
 from knowedit.models.families import FAMILIES
 from knowedit.models.hub import hub_answers, quiet
 from knowedit.models.language_model import LanguageModel
 from knowedit.registry import bundled_models
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
+# What a device map may say besides the name of a device.
+PLACES = {"auto", "balanced", "balanced_low_0", "sequential", "disk"}
 
 
 def load(
@@ -26,10 +30,15 @@ def load(
     tokenizer: Any = None,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
+    device_map: str | Mapping[str, Any] | None = None,
     anatomy: Anatomy | None = None,
     revision: str | None = None,
 ) -> LanguageModel:
     """Open a model with its tokenizer.
+
+    A model whose anatomy is given is measured at once: a forward or two on a few tokens show whether the
+    laws of `check_anatomy` hold, so that nothing can be mismeasured later. Families known by name are
+    only searched for their parts; the package's own tests measure the laws on them.
 
     Args:
         source: the name of a bundled model, a folder, an id on the Hugging Face Hub such as ``gpt2-xl`` or
@@ -37,29 +46,35 @@ def load(
         tokenizer: a tokenizer, or a folder or id to load it from; by default the source's own.
         dtype: the number format, ``torch.float32`` by default; not for a pair.
         device: where to put the model, the CPU by default; not for a pair.
+        device_map: how to spread the model over devices, as transformers takes it: ``"auto"``, or module
+            paths to devices. Needs accelerate. Not together with ``device``, and not for a pair.
         anatomy: where the model keeps its parts, for families that are not known by name.
         revision: a branch, tag or commit on the Hub.
 
     Raises:
-        InputError: nothing of that name, a family that is not supported, a model and tokenizer that do not
-            fit, or a pair whose model is in training mode.
+        InputError: nothing of that name, a family that is not supported, an anatomy that breaks a law, a
+            model and tokenizer that do not fit, a pair whose model is in training mode, or a device map
+            that cannot be followed or leaves parts of the model off all devices.
         FileFormatError: a folder whose files are missing, truncated or incomplete.
     """
     if isinstance(source, tuple):
-        if dtype is not None or device is not None:
+        if any(option is not None for option in (dtype, device, device_map)):
             raise InputError(
-                "a model in memory is left as it is: convert or move it before loading, not by dtype/device"
+                "a model in memory is left as it is: convert or move it before loading, not by "
+                "dtype/device/device_map"
             )
         return _wrap_pair(source, tokenizer, anatomy)
+    target = _read_target(device, device_map)
     place, folder, offline = _find(str(source))
     arguments = {"revision": revision, "local_files_only": offline, "trust_remote_code": False}
     with quiet(folder is not None or offline):
         config = _config(str(source), place, folder, arguments)
-        anatomy = anatomy or _family(config)
+        _check_known(config, anatomy)
         own = _tokenizer(str(source), place if tokenizer is None else tokenizer, arguments)
-        model = _weights(str(source), place, config, read_dtype(dtype), arguments)
+        options = arguments | {"dtype": read_dtype(dtype), "device_map": device_map}
+        model = _weights(str(source), place, config, options)
     name = folder.name if folder is not None else str(source)
-    return _assemble(model.to(read_device(device)).eval(), own, anatomy, name, folder)
+    return _assemble(model if target is None else model.to(target), own, anatomy, name, folder)
 
 
 def _wrap_pair(pair: tuple[Any, Any], tokenizer: Any, anatomy: Anatomy | None) -> LanguageModel:
@@ -71,34 +86,40 @@ def _wrap_pair(pair: tuple[Any, Any], tokenizer: Any, anatomy: Anatomy | None) -
             "the model is in training mode, where dropout makes every run differ: call model.eval() first"
         )
     name = str(getattr(model.config, "name_or_path", "")) or f"{model.config.model_type} in memory"
-    return _assemble(
-        model, own if tokenizer is None else tokenizer, anatomy or _family(model.config), name, None
-    )
+    _check_known(model.config, anatomy)
+    return _assemble(model, own if tokenizer is None else tokenizer, anatomy, name, None)
 
 
-def _assemble(model: Any, tokenizer: Any, anatomy: Anatomy, name: str, folder: Path | None) -> LanguageModel:
+def _assemble(
+    model: Any, tokenizer: Any, given: Anatomy | None, name: str, folder: Path | None
+) -> LanguageModel:
+    known = FAMILIES.get(model.config.model_type)
+    anatomy = given or known
+    assert anatomy is not None
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(
             f"{name} needs a fast tokenizer, {type(tokenizer).__name__} is none: give one as tokenizer="
         )
     check_paths(anatomy, model)
-    lm = LanguageModel(model, tokenizer, anatomy, name, folder)
+    lm = LanguageModel(model.eval(), tokenizer, anatomy, name, folder)
     if len(tokenizer) > lm.vocabulary:
         raise InputError(
             f"the tokenizer has {len(tokenizer)} tokens but {name} only {lm.vocabulary}: "
             "give the tokenizer that the model was trained with"
         )
+    # A model without memory behind it (device "meta") has shapes only, so nothing can be mismeasured on it.
+    if anatomy != known and lm.device.type != "meta":
+        check_anatomy(lm)
     return lm
 
 
-def _family(config: Any) -> Anatomy:
-    kind = config.model_type
-    if kind not in FAMILIES:
+def _check_known(config: Any, anatomy: Anatomy | None) -> None:
+    if anatomy is None and config.model_type not in FAMILIES:
         raise InputError(
-            f"the model type {kind!r} is not among the supported ones ({', '.join(sorted(FAMILIES))}): "
-            "pass anatomy=Anatomy(...) with the paths of its parts"
+            f"the model type {config.model_type!r} is not among the supported ones "
+            f"({', '.join(sorted(FAMILIES))}): pass anatomy=Anatomy(...) with the paths of its parts; "
+            "CONTRIBUTING.md shows how to find them"
         )
-    return FAMILIES[kind]
 
 
 def _find(source: str) -> tuple[str, Path | None, bool]:
@@ -162,11 +183,11 @@ def _tokenizer(source: str, wanted: Any, arguments: dict[str, Any]) -> Any:
     return _open(source, lambda: AutoTokenizer.from_pretrained(str(wanted), **arguments))
 
 
-def _weights(source: str, place: str, config: Any, dtype: torch.dtype, arguments: dict[str, Any]) -> Any:
+def _weights(source: str, place: str, config: Any, options: dict[str, Any]) -> Any:
     model, report = _open(
         source,
         lambda: AutoModelForCausalLM.from_pretrained(
-            place, config=config, dtype=dtype, output_loading_info=True, **arguments
+            place, config=config, output_loading_info=True, **options
         ),
     )
     missing = sorted(report["missing_keys"])
@@ -175,7 +196,38 @@ def _weights(source: str, place: str, config: Any, dtype: torch.dtype, arguments
             f"the model {source} lacks {len(missing)} tensors, the first is {missing[0]}: "
             "they would be random numbers, so get complete files"
         )
+    _check_in_memory(source, model)
     return model
+
+
+def _check_in_memory(source: str, model: Any) -> None:
+    away = [name for name, tensor in model.state_dict().items() if tensor.is_meta]
+    if away:
+        raise InputError(
+            f"the device map leaves {len(away)} tensors of {source} off every device, the first is {away[0]} "
+            "(offloaded to the CPU or to disk beside an accelerator): they cannot be read or edited there, "
+            "so give a map that places every module, a smaller dtype, or the CPU alone"
+        )
+
+
+def _read_target(
+    device: torch.device | str | None, device_map: str | Mapping[str, Any] | None
+) -> torch.device | None:
+    """The one device to move to, or None where a device map places the model."""
+    if device_map is None:
+        return read_device(device)
+    if device is not None:
+        raise InputError(
+            "device and device_map were both given: a device map places the whole model by itself"
+        )
+    if find_spec("accelerate") is None:
+        raise InputError(
+            "a device map needs the package accelerate: run 'pip install accelerate', or give device="
+        )
+    wanted = device_map.values() if isinstance(device_map, Mapping) else [device_map]
+    for place in set(wanted) - PLACES:
+        read_device(place)
+    return None
 
 
 def read_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
@@ -192,14 +244,14 @@ def read_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
     return found
 
 
-def read_device(device: torch.device | str | None) -> torch.device:
+def read_device(device: torch.device | str | int | None) -> torch.device:
     """A usable device from itself or its name; the CPU for None.
 
     Raises:
         InputError: not a device, or one that this machine lacks.
     """
     try:
-        found = torch.device(device or "cpu")
+        found = torch.device("cpu" if device is None else device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as problem:
         raise InputError(

@@ -13,6 +13,8 @@ from typing import Any
 from knowedit.errors import InputError
 from knowedit.facts import split_template
 
+SPACE = "▁"  # how tokenizers in the manner of sentencepiece write a space
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -50,7 +52,8 @@ def encode_with_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[tupl
     """Token ids and character spans of ``text``.
 
     Special tokens that the tokenizer adds at the start are kept (empty span); those it adds at the end
-    are not, because every text here is the beginning of a longer one.
+    are not, because every text here is the beginning of a longer one. A space that it puts before the text
+    (as Llama's do) has an empty span too, if it is a token of its own.
 
     Raises:
         InputError: a tokenizer that knows no offsets.
@@ -61,7 +64,12 @@ def encode_with_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[tupl
             "load its fast version (a tokenizer.json)"
         )
     found = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, truncation=False)
-    ids, spans = list(found["input_ids"]), [(int(a), int(b)) for a, b in found["offset_mapping"]]
+    ids = list(found["input_ids"])
+    names = tokenizer.convert_ids_to_tokens(ids)
+    spans = [
+        (int(a), int(a if _made_up(name, text[a:b]) else b))
+        for name, (a, b) in zip(names, found["offset_mapping"], strict=True)
+    ]
     added = [
         special == 1 and a == b for special, (a, b) in zip(found["special_tokens_mask"], spans, strict=True)
     ]
@@ -69,6 +77,11 @@ def encode_with_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[tupl
     while end and added[end - 1] and not all(added[:end]):
         end -= 1
     return ids[:end], spans[:end]
+
+
+def _made_up(name: str, covered: str) -> bool:
+    """Whether a token is a space before the text: the tokenizer then claims the text's first character."""
+    return set(name) == {SPACE} and not set(covered) <= {SPACE, " "}
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:
@@ -94,12 +107,50 @@ def locate(source: Any, template: str, subject: str, *, prefix: str = "") -> Pro
         InputError: a template without exactly one slot, an empty subject, or a subject of which the
             tokenizer keeps nothing.
     """
+    before, after = split_template(template)
+    return _found(source, prefix + before + subject + after, subject, len(prefix) + len(before))
+
+
+def locate_in(source: Any, text: str, subject: str, *, occurrence: int | None = None) -> Prompt:
+    """Find the subject's tokens in a text that has it written out; see `locate` for what belongs to it.
+
+    For texts that come as they are, such as the records of a data set. Braces are plain text.
+
+    Args:
+        source: a `LanguageModel` or a fast tokenizer.
+        text: the whole text.
+        subject: what to find in it, letter by letter.
+        occurrence: which of several places is meant, from 0; may be left out where there is only one.
+
+    Raises:
+        InputError: an empty subject; one that is not in the text; one that is there more often while
+            ``occurrence`` does not say which; or one of which the tokenizer keeps nothing.
+    """
+    places = _places(text, subject)
+    if not places or (occurrence is None and len(places) > 1) or not 0 <= (occurrence or 0) < len(places):
+        which = "any place" if occurrence is None else f"place {occurrence}"
+        raise InputError(
+            f"the subject {subject!r} stands {len(places)} times in {text!r}, {which} was asked for: "
+            "write it as the text does, and say with occurrence= (from 0) which place is meant"
+        )
+    return _found(source, text, subject, places[occurrence or 0])
+
+
+def _places(text: str, subject: str) -> list[int]:
+    """Where ``subject`` begins in ``text``; places may overlap."""
+    _check_visible(subject)
+    return [i for i in range(len(text)) if text.startswith(subject, i)]
+
+
+def _check_visible(subject: str) -> None:
     if not subject.strip():
         raise InputError("the subject is empty: give at least one visible character")
-    before, after = split_template(template)
-    text = prefix + before + subject + after
+
+
+def _found(source: Any, text: str, subject: str, begin: int) -> Prompt:
+    _check_visible(subject)
     # White space at the subject's ends does not count: whether its offsets show depends on the tokenizer.
-    begin = len(prefix) + len(before) + len(subject) - len(subject.lstrip())
+    begin += len(subject) - len(subject.lstrip())
     ids, spans = encode_with_offsets(getattr(source, "tokenizer", source), text)
     inside = _overlapping(spans, begin, begin + len(subject.strip()))
     if not inside:
