@@ -1,19 +1,30 @@
 """Change a fact in the weights: keys, values, ROME, and the edit as a file."""
 
-from knowedit.editing.edit import Address, Edit, Preflight, Provenance
+from knowedit.editing.application import Handle, applied_edits
+from knowedit.editing.edit import Edit
+from knowedit.editing.export import Adapter
 from knowedit.editing.keys import sample_prefixes, subject_key
+from knowedit.editing.provenance import Preflight, Provenance
 from knowedit.editing.rome import ROME
 from knowedit.editing.statistics import collect_second_moment, save_second_moment, second_moment
+from knowedit.editing.updates import Address, Dense, Place, Update, Updates
 from knowedit.editing.values import Value, ValueSettings, optimise_value
 
 __all__ = [
     "ROME",
+    "Adapter",
     "Address",
+    "Dense",
     "Edit",
+    "Handle",
+    "Place",
     "Preflight",
     "Provenance",
+    "Update",
+    "Updates",
     "Value",
     "ValueSettings",
+    "applied_edits",
     "collect_second_moment",
     "optimise_value",
     "sample_prefixes",

@@ -17,7 +17,7 @@ from knowedit.editing.values import Reduction, Value, ValueSettings, optimise_va
 from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.linalg import FactorisedMoment, LowRank, SecondMoment, insert_key_value
-from knowedit.models import LanguageModel, Projection, fingerprint, locate
+from knowedit.models import LanguageModel, Projection, locate
 from knowedit.registry import notes
 
 PUBLISHED_LAYERS = {"gpt2-xl": 15, "openai-community/gpt2-xl": 15, "EleutherAI/gpt-j-6B": 15}
@@ -113,9 +113,9 @@ class ROME:
             value.vector if projection.bias is None else value.vector - projection.bias.detach().double()
         )
         update = insert_key_value(projection.weight.detach(), key, inserted, factor)
-        return Edit(
-            updates={projection.address: update},
-            base=fingerprint(lm),
+        return Edit.computed(
+            lm,
+            {projection.address: update},
             provenance=_provenance(replace(self, layer=layer), lm, fact, seed, texts),
             preflight=_preflight(projection, update, key, inserted, factor, value),
         )
