@@ -56,10 +56,12 @@ def dense(lm: LanguageModel, layer: int, part: str, *, seed: int = 0) -> Dense:
     return Dense(torch.randn(shape, generator=torch.Generator().manual_seed(seed)), lm.dtype)
 
 
-def bias(lm: LanguageModel, layer: int, part: str, *, seed: int = 0) -> Dense:
-    """A random update of a bias."""
-    size = lm.projection(layer, part).d_out
-    return Dense(torch.randn(size, generator=torch.Generator().manual_seed(seed)), lm.dtype)
+def bias(lm: LanguageModel, layer: int, part: str, *, seed: int = 0) -> dict[Any, Update]:
+    """A random update of a bias under its address; empty where the family has none."""
+    projection, draw = lm.projection(layer, part), torch.Generator().manual_seed(seed)
+    if projection.bias is None:
+        return {}
+    return {(layer, part, "bias"): Dense(torch.randn(projection.d_out, generator=draw), lm.dtype)}
 
 
 def state(lm):

@@ -33,9 +33,8 @@ def six_edits(lm) -> list[Edit]:
         {(2, first): dense(lm, 2, first, seed=5), (0, "mlp_up"): low_rank(lm, 0, "mlp_up", seed=5)},
         {(0, "mlp_up"): low_rank(lm, 0, "mlp_up", rank=2, seed=6)},
     ]
-    if lm.projection(1, down).bias is not None:
-        ups[0][1, down, "bias"] = bias(lm, 1, down, seed=7)
-        ups[5][1, down, "bias"] = bias(lm, 1, down, seed=8)
+    ups[0] |= bias(lm, 1, down, seed=7)
+    ups[5] |= bias(lm, 1, down, seed=8)
     return [plain_edit(lm, update) for update in ups]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from knowedit.editing import application, combination, edit_file, export
 from knowedit.editing.provenance import Preflight as Preflight
 from knowedit.editing.provenance import Provenance as Provenance
-from knowedit.editing.updates import Address, Place, Update, Updates
+from knowedit.editing.updates import Address, Place, Update, Updates, slot_of
 from knowedit.editing.updates import edited_weight as edited_weight
 from knowedit.errors import InputError
 from knowedit.models import Fingerprint, LanguageModel, fingerprint
@@ -61,6 +61,8 @@ class Edit:
         """
         below = tuple(handle.edit.digest for handle in application.applied_edits(lm))
         addresses = Updates(updates)
+        for address in addresses:
+            slot_of(lm, address)
         places = {address: Place.of(lm.projection(address.layer, address.part)) for address in addresses}
         provenance = replace(provenance, on_top_of=below)
         return cls(addresses, fingerprint(lm), provenance, preflight, places)

@@ -192,7 +192,7 @@ def _changes_of(parameter: nn.Parameter, overlays: Iterable[Overlay]) -> list[Ch
 def _covering(slot: Slot, own: Tensor, changes: Iterable[Change]) -> Tensor | None:
     """The own tensor with the changes added in order in float64, rounded once; None if there are none."""
     found: Tensor | None = None
-    with torch.no_grad(), torch.inference_mode(False):
+    with torch.no_grad(), torch.inference_mode(own.is_inference()):  # a parameter stays the kind it is
         for change in changes:
             found = change(own.double() if found is None else found)
         return None if found is None else rounded(slot.path, found, own.dtype)
@@ -215,8 +215,5 @@ def rounded(path: str, total: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _version(tensor: Tensor) -> int:
-    """How often it was written to; a parameter made in inference mode keeps no count."""
-    try:
-        return int(tensor._version)
-    except RuntimeError:
-        return 0
+    """How often it was written to; one made in inference mode keeps no count."""
+    return 0 if tensor.is_inference() else int(tensor._version)
