@@ -6,7 +6,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +22,7 @@ from knowedit.editing.updates import Address
 from knowedit.errors import InputError, NumericalError
 from knowedit.linalg import LowRank
 from knowedit.models import LanguageModel
+from knowedit.models.hub import quiet
 from knowedit.registry import NOTES, notes
 from knowedit.tensorfile import PathLike, write_bytes
 
@@ -71,7 +72,9 @@ def to_peft(edit: Edit, folder: PathLike, *, base_model: str | None, force: bool
 
 def merged(edit: Edit, lm: LanguageModel, folder: PathLike, *, force: bool) -> None:
     """Write the model with the edit applied; see `Edit.merged`."""
-    with new_folder(folder, force=force) as place, edit.applied(lm):
+    already = any(handle.edit.digest == edit.digest for handle in applied_edits(lm))
+    there = nullcontext() if already else edit.applied(lm)
+    with new_folder(folder, force=force) as place, there, quiet(True):
         lm.model.save_pretrained(place)
         lm.tokenizer.save_pretrained(place)
         _keep_notes(lm, place)
@@ -87,15 +90,22 @@ def balanced(update: LowRank) -> tuple[Tensor, Tensor]:
     Raises:
         NumericalError: a factor does not fit float32.
     """
-    (left, upper), (right, lower) = torch.linalg.qr(update.left.cpu()), torch.linalg.qr(update.right.cpu())
-    inner, sizes, outer = torch.linalg.svd(upper @ lower.T)
+    (left, upper), (right, lower) = (torch.linalg.qr(side.cpu()) for side in (update.left, update.right))
+    core = upper @ lower.T
+    if not bool(core.isfinite().all()):
+        raise _too_large()
+    inner, sizes, outer = torch.linalg.svd(core, full_matrices=False)
     roots = sizes.sqrt()
-    found = ((left @ inner) * roots).float(), (roots[:, None] * (outer @ right.T)).float()
-    if not all(bool(factor.isfinite().all()) for factor in found):
-        raise NumericalError(
-            "an update is too large for float32 factors: the edit is not usable, make it again"
-        )
-    return found
+    factors = ((left @ inner) * roots).float(), (roots[:, None] * (outer @ right.T)).float()
+    if not all(bool(factor.isfinite().all()) for factor in factors):
+        raise _too_large()
+    return factors
+
+
+def _too_large() -> NumericalError:
+    return NumericalError(
+        "an update is too large for float32 factors: no model can use it, make the edit again"
+    )
 
 
 @contextmanager
