@@ -116,6 +116,23 @@ def test_rounded_once():
     assert numbers(m)[0] == 258
 
 
+def test_the_order_is_that_of_laying():
+    """In float64 too: (0 + 1e16 - 1e16) + 1 is 1, and (0 + 1 + 1e16) - 1e16 is 0."""
+    m = model().double()
+    large, back, one = (adding(m, amount, "0.weight") for amount in (1e16, -1e16, 1.0))
+    for order, expected in (((large, back, one), 1.0), ((one, large, back), 0.0)):
+        for over in order:
+            lay(m, over)
+        assert numbers(m)[0] == expected
+        for over in order:
+            lift(m, over)
+    for over in (one, large, back):
+        lay(m, over)
+    lift(m, one)
+    lay(m, one)
+    assert numbers(m)[0] == 1.0
+
+
 def test_copies_own_what_they_were_copied_with():
     m = model()
     lay(m, adding(m, 10, "0.weight"))
