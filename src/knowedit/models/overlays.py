@@ -92,11 +92,8 @@ class _Pile:
         self.overlays: tuple[Overlay, ...] = ()
         self.covered: tuple[_Covered, ...] = ()
 
-    def __deepcopy__(self, _memo: dict[int, Any]) -> _Pile:
-        return _Pile()
-
     def __reduce__(self) -> tuple[type[_Pile], tuple[()]]:
-        return _Pile, ()
+        return _Pile, ()  # a copy, deep or from a file, has nothing over it
 
     def own(self, tensor: Tensor) -> Tensor:
         """The tensor that is the model's own where ``tensor`` is now."""
