@@ -104,6 +104,11 @@ def test_inspect_tells_all(run, files):
     text = "".join(run("inspect", files["above"]).stdout.split())
     for words in (below.digest, above.digest, "layer5mlp_down,rank1of[128,512]"):
         assert words in text
+    both = Edit.combined([below, above])
+    both.save("both")
+    told = "".join(run("inspect", "both").stdout.split())
+    assert f"madeoftheedit{below.digest}madeoftheedit{above.digest}" in told
+    assert "settings.parts" not in told
     assert "layer 3 mlp_down, dense of [128, 512]" in run("inspect", files["whole"]).stdout
     (update,) = json.loads(run("inspect", files["whole"], "--json").stdout)["updates"]
     assert update == {

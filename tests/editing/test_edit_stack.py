@@ -43,6 +43,7 @@ class Oracle:
 
     def __init__(self, lm) -> None:
         self.lm, self.pristine, self.pointers = lm, state(lm), storages(lm)
+        self.parameters = dict(lm.model.named_parameters())
 
     def delta(self, address, update) -> tuple[str, torch.Tensor]:
         path = self.lm.anatomy.path(address.part, address.layer)
@@ -58,11 +59,10 @@ class Oracle:
 
     def check(self, deltas, names) -> None:
         expected = self.expected(deltas)
-        here = dict(self.lm.model.named_parameters())
         for name in names:
-            assert torch.equal(here[name], expected.get(name, self.pristine[name])), name
+            assert torch.equal(self.parameters[name], expected.get(name, self.pristine[name])), name
             if name not in expected:
-                assert here[name].data_ptr() == self.pointers[name]
+                assert self.parameters[name].data_ptr() == self.pointers[name]
 
 
 def random_sequences(lm, count: int, seed: int) -> int:
@@ -87,6 +87,7 @@ def random_sequences(lm, count: int, seed: int) -> int:
             oracle.check([pair for j in applied for pair in deltas[j]], names)
     assert changed(lm, oracle.pristine) == []
     assert storages(lm) == oracle.pointers
+    assert all(found is oracle.parameters[name] for name, found in lm.model.named_parameters())
     assert [name for name in lm.model.__dict__ if "knowedit" in name] == []
     return steps
 

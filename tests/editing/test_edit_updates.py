@@ -118,11 +118,27 @@ def test_combined_keeps_what_is_known_of_each(family):
     found = Edit.combined([edits[0], worse])
     assert [fact.target_new for fact in found.provenance.facts] == ["piano", "cello"]
     assert [part["digest"] for part in found.provenance.settings["parts"]] == [edits[0].digest, worse.digest]
+    assert found.provenance.parts == (edits[0].digest, worse.digest)
+    assert worse.provenance.parts == ()
     flight, first = found.preflight, edits[0].preflight
     assert (flight.residual, flight.divisor, flight.steps, flight.probability) == (0.5, 1.0, 25, 0.6)
     assert flight.relative_change == pytest.approx(2 * first.relative_change)
     assert flight.change_on_text == pytest.approx(2 * first.change_on_text)
     assert (found.places.keys(), found.base) == ({DOWN, Address(0, "mlp_up")}, edits[0].base)
+
+
+def test_combined_of_combined_knows_all_its_parts(family, tmp_path):
+    first, second, third = three(family)
+    inner = Edit.combined([first, second])
+    outer = Edit.combined([inner, third])
+    assert outer.provenance.parts == tuple(edit.digest for edit in (inner, first, second, third))
+    outer.save(tmp_path / "e")
+    assert Edit.load(tmp_path / "e").provenance == outer.provenance
+    with outer.applied(family):
+        for edit in (inner, first, third):
+            with pytest.raises(InputError, match="already"):
+                edit.apply(family)
+    assert len(inner.provenance.settings["parts"]) == 2
 
 
 def test_combined_edits_that_were_made_one_on_the_other(family):

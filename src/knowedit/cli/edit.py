@@ -134,11 +134,14 @@ def inspect_edit(file: Path, *, as_json: bool) -> None:
         table.add_row("on top of", f"the edit {below}")
     for name in ("digest", "editor", "model", "base", "seed"):
         table.add_row(name, escape(str(described[name])))
+    for part in edit.provenance.parts:
+        table.add_row("made of", f"the edit {part}")
     for group in ("settings", "preflight", "versions"):
         for key, value in described[group].items():
-            table.add_row(
-                f"{group}.{key}", f"{value:.3g}" if isinstance(value, float) else escape(str(value))
-            )
+            if key not in ("parts", "compression"):
+                table.add_row(
+                    f"{group}.{key}", f"{value:.3g}" if isinstance(value, float) else escape(str(value))
+                )
     console.print(table)
     _print_concerns(edit)
 

@@ -30,7 +30,6 @@ from knowedit.models import (
 if TYPE_CHECKING:
     from knowedit.editing.edit import Edit
 
-COMBINED = "Edit.combined"
 SHOWN_DIFFERENCES = 3
 SHOWN_DIGITS = 12
 
@@ -128,8 +127,7 @@ def _edited_tensors(lm: LanguageModel, edit: Edit) -> Fingerprint:
 
 def contained(edit: Edit) -> list[str]:
     """The digests of what an edit holds: its own, and those of the edits it was combined from."""
-    parts = edit.provenance.settings.get("parts", []) if edit.provenance.editor == COMBINED else []
-    return [edit.digest, *(str(part["digest"]) for part in parts)]
+    return [edit.digest, *edit.provenance.parts]
 
 
 def _check_stack(lm: LanguageModel, edit: Edit) -> None:

@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from knowedit.editing.application import COMBINED, contained, short
-from knowedit.editing.provenance import Preflight, Provenance
+from knowedit.editing.application import contained, short
+from knowedit.editing.provenance import COMBINED, Preflight, Provenance
 from knowedit.editing.updates import Address, Place, Update, added, truncated
 from knowedit.errors import BaseMismatchError, InputError
 
@@ -77,7 +77,7 @@ def _provenance(edits: Sequence[Edit]) -> Provenance:
     below = (digest for edit in edits for digest in edit.provenance.on_top_of if digest not in inside)
     return Provenance(
         editor=COMBINED,
-        settings={"parts": [_part(edit) for edit in edits]},
+        settings={"parts": [part for edit in edits for part in _parts(edit)]},
         facts=tuple(fact for edit in edits for fact in edit.provenance.facts),
         model=first.model,
         seed=None,
@@ -87,11 +87,12 @@ def _provenance(edits: Sequence[Edit]) -> Provenance:
     )
 
 
-def _part(edit: Edit) -> dict[str, object]:
-    """What is known of one of the edits, as a file gives it back."""
-    provenance = asdict(edit.provenance)
-    lists = {name: list(provenance[name]) for name in ("facts", "prefixes", "on_top_of")}
-    return {"digest": edit.digest, **provenance, **lists, "preflight": asdict(edit.preflight)}
+def _parts(edit: Edit) -> list[dict[str, object]]:
+    """What is known of an edit, and after it of those it was combined from, as a file gives it back."""
+    found = asdict(edit.provenance)
+    lists = {name: list(found[name]) for name in ("facts", "prefixes", "on_top_of")}
+    inner = found["settings"].pop("parts", []) if edit.provenance.parts else []
+    return [{"digest": edit.digest, **found, **lists, "preflight": asdict(edit.preflight)}, *inner]
 
 
 def _preflight(parts: Sequence[Preflight]) -> Preflight:

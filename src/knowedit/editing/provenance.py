@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from knowedit.facts import Fact
+
+COMBINED: Final = "Edit.combined"
+"""The editor that is named where an edit was made from others."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,9 @@ class Provenance:
     prefixes: tuple[str, ...]
     versions: dict[str, str]
     on_top_of: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The digests of the edits that this one was combined from; empty for an edit of its own."""
+        combined = self.settings.get("parts", []) if self.editor == COMBINED else []
+        return tuple(str(part["digest"]) for part in combined)
