@@ -403,6 +403,22 @@ def test_nothing_half_written_is_left(write, tmp_path, monkeypatch, tiny_gpt2, e
     assert (changed(tiny_gpt2, weights), applied_edits(tiny_gpt2)) == ([], ())
 
 
+def test_the_current_folder_and_one_that_cannot_be_written(write, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write(".")
+    assert "knowedit_export.json" in names(tmp_path / "here")
+    monkeypatch.chdir(tmp_path)
+
+    def denied(*_arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(export, "_put", denied)
+    with pytest.raises(InputError, match=r"x cannot be written \(Permission denied\): give another folder"):
+        write(tmp_path / "x")
+    assert names(tmp_path) == ["here"]
+
+
 def test_a_refused_edit_writes_no_model(one, fresh_lm, tmp_path):
     with pytest.raises(InputError, match="other weights"):
         one.merged(fresh_lm("gpt2", seed=4), tmp_path / "m")

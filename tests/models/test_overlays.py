@@ -11,7 +11,7 @@ from torch import nn
 
 import knowedit.models.overlays as module
 from knowedit.errors import InputError, NumericalError
-from knowedit.models import Overlay, Slot, lay, lift, overlays_on, own_tensor
+from knowedit.models.overlays import Overlay, Slot, lay, lift, overlays_on, own_tensor
 
 
 def model() -> nn.Sequential:

@@ -14,18 +14,8 @@ from torch import Tensor
 
 from knowedit.editing.updates import Update, as_stored, slot_of
 from knowedit.errors import BaseMismatchError, InputError
-from knowedit.models import (
-    Fingerprint,
-    LanguageModel,
-    Overlay,
-    Projection,
-    fingerprint,
-    lay,
-    lift,
-    overlays_on,
-    own_tensor,
-    tensor_digest,
-)
+from knowedit.models import Fingerprint, LanguageModel, Projection, fingerprint, tensor_digest
+from knowedit.models.overlays import Overlay, lay, lift, overlays_on, own_tensor
 
 if TYPE_CHECKING:
     from knowedit.editing.edit import Edit
@@ -41,6 +31,7 @@ class Handle:
     Attributes:
         edit: the edit.
         lm: the model.
+        overlay: the edit's changes as they lie over the model.
     """
 
     edit: Edit

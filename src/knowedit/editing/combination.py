@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from knowedit.editing.application import contained, short
 from knowedit.editing.provenance import COMBINED, Preflight, Provenance
@@ -14,6 +14,10 @@ from knowedit.errors import BaseMismatchError, InputError
 
 if TYPE_CHECKING:
     from knowedit.editing.edit import Edit
+
+SUMMED: Final = ("relative_change", "change_on_text")
+"""Figures of a preflight that are norms of the update: of a sum, at most the sum of the norms."""
+SMALL_IS_BAD: Final = ("divisor", "probability", "alignment")
 
 
 def combined(edits: Sequence[Edit]) -> Edit:
@@ -96,14 +100,14 @@ def _parts(edit: Edit) -> list[dict[str, object]]:
 
 
 def _preflight(parts: Sequence[Preflight]) -> Preflight:
-    keys = {key for part in parts for key in part.compression}
-    return Preflight(
-        residual=max(part.residual for part in parts),
-        divisor=min(part.divisor for part in parts),
-        relative_change=sum(part.relative_change for part in parts),
-        change_on_text=sum(part.change_on_text for part in parts),
-        condition=max(part.condition for part in parts),
-        probability=min(part.probability for part in parts),
-        steps=max(part.steps for part in parts),
-        compression={key: max(part.compression.get(key, 0.0) for part in parts) for key in sorted(keys)},
-    )
+    own = [field.name for field in fields(Preflight) if field.name != "compression"]
+    figures = {name: _worst(name, [getattr(part, name) for part in parts]) for name in own}
+    keys = sorted({key for part in parts for key in part.compression})
+    lost = {key: max(part.compression.get(key, 0.0) for part in parts) for key in keys}
+    return Preflight(**figures, compression=lost)
+
+
+def _worst(name: str, values: Sequence[float]) -> Any:
+    if name in SUMMED:
+        return sum(values)
+    return min(values) if name in SMALL_IS_BAD else max(values)

@@ -119,15 +119,25 @@ def new_folder(folder: PathLike, *, force: bool = False) -> Iterator[Path]:
     Raises:
         InputError: no such parent, or the folder holds something that is not to be replaced.
     """
-    target = Path(folder)
-    check_folder(target, force=force)
+    check_folder(folder, force=force)
+    target = Path(folder).resolve()
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    temporary.mkdir()
+    with _named(target):
+        temporary.mkdir()
     try:
         yield temporary
-        _put(temporary, target)
+        with _named(target):
+            _put(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _named(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{target} cannot be written ({error.strerror}): give another folder") from None
 
 
 def check_folder(folder: PathLike, *, force: bool = False) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from knowedit.errors import InputError, ShapeError
 from knowedit.linalg import LowRank
-from knowedit.models import LanguageModel, Projection, Slot
-from knowedit.models.overlays import rounded
+from knowedit.models import LanguageModel, Projection
+from knowedit.models.overlays import Slot, rounded
 
 TensorName = Literal["weight", "bias"]
 

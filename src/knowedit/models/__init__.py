@@ -11,7 +11,6 @@ from knowedit.models.hooks import Site
 from knowedit.models.interventions import capture, intervene
 from knowedit.models.language_model import LanguageModel
 from knowedit.models.loading import load
-from knowedit.models.overlays import Overlay, Slot, lay, lift, overlays_on, own_tensor
 from knowedit.models.projection import Projection
 from knowedit.models.prompts import Prompt, encode, locate, target_ids
 from knowedit.models.recording import Recording, read_out, record, replay, resume
@@ -28,12 +27,10 @@ __all__ = [
     "Batch",
     "Fingerprint",
     "LanguageModel",
-    "Overlay",
     "Projection",
     "Prompt",
     "Recording",
     "Site",
-    "Slot",
     "batch",
     "capture",
     "check_anatomy",
@@ -45,13 +42,9 @@ __all__ = [
     "generate_ids",
     "intervene",
     "last_logits",
-    "lay",
-    "lift",
     "load",
     "locate",
     "next_token_probabilities",
-    "overlays_on",
-    "own_tensor",
     "read_out",
     "record",
     "replay",
