@@ -73,7 +73,7 @@ def random_sequences(lm, count: int, seed: int) -> int:
     steps = 0
     for _ in range(count):
         applied: dict[int, object] = {}
-        for _ in range(rng.randint(2, 7)):
+        for _ in range(rng.randint(2, 6)):
             i = rng.randrange(len(edits))
             if i in applied:
                 applied.pop(i).remove()

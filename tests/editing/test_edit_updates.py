@@ -26,6 +26,7 @@ def test_addresses_are_short_for_weights_and_full_for_biases(family):
     assert (1, "mlp_down") in updates
     assert (2, "mlp_down") not in updates
     assert len(updates) == 2
+    assert "mlp_down" in repr(updates)
     assert [str(address) for address in updates] == ["layer 1 mlp_down", "layer 1 mlp_down bias"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import peft
 import pytest
@@ -417,6 +418,25 @@ def test_the_current_folder_and_one_that_cannot_be_written(write, tmp_path, monk
     with pytest.raises(InputError, match=r"x cannot be written \(Permission denied\): give another folder"):
         write(tmp_path / "x")
     assert names(tmp_path) == ["here"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), KeyboardInterrupt()])
+def test_an_earlier_export_stays_if_the_new_one_cannot_take_its_place(write, tmp_path, monkeypatch, error):
+    target = tmp_path / "out"
+    write(target)
+    before = {path.name: path.read_bytes() for path in target.iterdir()}
+    rename = Path.rename
+
+    def failing(path, where):
+        if path.name.endswith(".tmp"):
+            raise error
+        return rename(path, where)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(InputError if isinstance(error, OSError) else KeyboardInterrupt):
+        write(target, force=True)
+    assert names(tmp_path) == ["out"]
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == before
 
 
 def test_a_refused_edit_writes_no_model(one, fresh_lm, tmp_path):
