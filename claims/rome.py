@@ -20,7 +20,7 @@ from claims.settings import Settings
 from knowedit.editing import ROME, Edit, PrefixPlan, sample_prefixes, subject_key
 from knowedit.evaluation import Record, RecordScores, score_record
 from knowedit.evaluation.intervals import Interval, bootstrap, paired, wilson
-from knowedit.linalg import insert_key_value
+from knowedit.linalg import LowRank, insert_key_value
 from knowedit.models import LanguageModel, fingerprint
 
 EDITOR = ROME.paper()
@@ -74,7 +74,7 @@ def gather(model: OpenModel, settings: Settings, progress: Progress) -> Evidence
     for done, outcome in enumerate(_outcomes(model, records, settings.seed), start=1):
         outcomes.append(outcome)
         progress(done, len(records))
-    if different := before.differences(fingerprint(model.lm)):
+    if different := before.differences(fingerprint(model.lm, with_edits=True)):
         raise RuntimeError(f"after reverting, {different[0]} is not what it was: Edit.applied is broken")
     return Evidence(outcomes, settings.seed)
 
@@ -133,8 +133,9 @@ def _average_key(model: OpenModel, records: Sequence[Record], seed: int) -> Tens
 def _insertion(model: OpenModel, edit: Edit) -> tuple[Tensor, Tensor, Tensor]:
     """W, k* and v* − b; the value is read back from the update: it is what the edited matrix returns for k*."""
     ((address, update),) = edit.updates.items()
+    assert isinstance(update, LowRank)
     (fact,) = edit.provenance.facts
-    weight = model.lm.projection(*address).weight.detach().double()
+    weight = model.lm.projection(address.layer, address.part).weight.detach().double()
     key = _key(model, edit, fact.subject)
     return weight, key, weight @ key + update.left @ (update.right.T @ key)
 

@@ -106,12 +106,28 @@ def write_tensors(
     Raises:
         InputError: no such folder, or metadata that is not text or uses a reserved key.
     """
+    entries, arrays = _content(kind, tensors, metadata, own or {})
+    write_bytes(path, _header(entries, arrays), *(array.data.cast("B") for array in arrays.values()))
+
+
+def content_digest(kind: Kind, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:
+    """The hexadecimal SHA-256 that `write_tensors` puts into the file of this content.
+
+    Raises:
+        InputError: metadata that is not text or uses a reserved key.
+    """
+    return _content(kind, tensors, metadata, {})[0][PREFIX + "sha256"]
+
+
+def _content(
+    kind: Kind, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str], own: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """All entries of the file, its digest among them, and its arrays in their order."""
     _require_text(metadata)
-    reserved = {**(own or {}), "kind": kind.name, "schema": kind.schema}
+    reserved = {**own, "kind": kind.name, "schema": kind.schema}
     entries = {**metadata, **{PREFIX + key: value for key, value in reserved.items()}}
     arrays = {name: _little_endian(tensors[name]) for name in sorted(tensors)}
-    entries[PREFIX + "sha256"] = _digest(entries, arrays)
-    write_bytes(path, _header(entries, arrays), *(array.data.cast("B") for array in arrays.values()))
+    return {**entries, PREFIX + "sha256": _digest(entries, arrays)}, arrays
 
 
 def read_tensors(path: PathLike, kind: Kind) -> Content:

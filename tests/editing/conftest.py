@@ -1,13 +1,27 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 import torch
 
+from knowedit.editing import Dense, Edit, Preflight, Provenance, Update
 from knowedit.facts import Fact
-from knowedit.linalg import SecondMoment
+from knowedit.linalg import LowRank, SecondMoment
+from knowedit.models import LanguageModel
 
 FACT = Fact(subject="Miles Davis", prompt="{} plays the", target_new="piano")
 PREFIXES = ["The city of", "", "Norway is a capital. In Paris,"]
+SOUND = Preflight(
+    residual=1e-6,
+    divisor=3.0,
+    relative_change=0.1,
+    change_on_text=0.02,
+    condition=1e5,
+    probability=0.97,
+    steps=9,
+)
 
 
 def moment_of(lm) -> SecondMoment:
@@ -19,3 +33,45 @@ def moment_of(lm) -> SecondMoment:
 @pytest.fixture
 def moment(family) -> SecondMoment:
     return moment_of(family)
+
+
+def plain_edit(lm: LanguageModel, updates: Mapping[Any, Update], target: str = "piano") -> Edit:
+    """An edit of given updates, as an editor would make it on the model as it is now."""
+    fact = Fact(FACT.subject, FACT.prompt, target)
+    provenance = Provenance("Plain", {"size": 1.0}, (fact,), lm.name, None, (), {"knowedit": "0"})
+    return Edit.computed(lm, updates, provenance=provenance, preflight=SOUND)
+
+
+def low_rank(lm: LanguageModel, layer: int, part: str, *, rank: int = 1, seed: int = 0) -> LowRank:
+    """A random update, about as large as the weight."""
+    projection, draw = lm.projection(layer, part), torch.Generator().manual_seed(seed)
+    left = torch.randn(projection.d_out, rank, generator=draw, dtype=torch.float64)
+    right = torch.randn(projection.d_in, rank, generator=draw, dtype=torch.float64)
+    return LowRank(left / rank, right, lm.dtype)
+
+
+def dense(lm: LanguageModel, layer: int, part: str, *, seed: int = 0) -> Dense:
+    """A random full-rank update of a weight."""
+    shape = tuple(lm.projection(layer, part).weight.shape)
+    return Dense(torch.randn(shape, generator=torch.Generator().manual_seed(seed)), lm.dtype)
+
+
+def bias(lm: LanguageModel, layer: int, part: str, *, seed: int = 0) -> dict[Any, Update]:
+    """A random update of a bias under its address; empty where the family has none."""
+    projection, draw = lm.projection(layer, part), torch.Generator().manual_seed(seed)
+    if projection.bias is None:
+        return {}
+    return {(layer, part, "bias"): Dense(torch.randn(projection.d_out, generator=draw), lm.dtype)}
+
+
+def state(lm):
+    return {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+
+
+def changed(lm, before) -> list[str]:
+    after = lm.model.state_dict()
+    return [name for name in before if not torch.equal(before[name], after[name])]
+
+
+def storages(lm) -> dict[str, int]:
+    return {name: parameter.data_ptr() for name, parameter in lm.model.named_parameters()}

@@ -28,7 +28,7 @@ def test_edit_equals_the_slow_one(family, moment):
     expected = oracles.rank_one(oracles.weight(family, 1), k, v - oracles.bias(family, 1), moment.matrix)
     update = found.updates[1, "mlp_down"].materialise(torch.float64)
     torch.testing.assert_close(update, expected, atol=1e-3, rtol=5e-3)
-    assert list(found.updates) == [(1, "mlp_down")]
+    assert list(found.updates) == [(1, "mlp_down", "weight")]
 
 
 def test_inserted_value_is_v_star_less_the_bias(fresh_lm):

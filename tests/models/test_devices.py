@@ -51,7 +51,6 @@ def test_two_devices_give_what_one_gives(name, check, outcomes):
     assert outcomes[name][check] == "ok"
 
 
-@pytest.mark.xfail(reason="recorded arguments and v* are not moved to the state's device yet", strict=False)
 @pytest.mark.parametrize("check", BEYOND)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_replayed_rows_and_edits_on_two_devices(name, check, outcomes):

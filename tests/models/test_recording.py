@@ -20,12 +20,12 @@ from knowedit.models import (
     replay,
     resume,
 )
-from tests.conftest import make_model, noise
+from tests.conftest import FAMILIES, make_model, noise
 from tests.models.oracles import block_of, full_logits, hook, hook_count
 
 PADDED = [[5, 6, 7, 8, 9, 10, 11], [300, 20, 31], [41, 2, 3, 4, 50]]
 EQUAL = [[5, 6, 7, 8, 9, 10, 11], [300, 20, 31, 99, 98, 97, 96]]
-KINDS = [("gpt2", "sdpa"), ("gpt2", "eager"), ("gptj", "eager")]
+KINDS = [(name, kind) for name in FAMILIES for kind in ("sdpa", "eager") if (name, kind) != ("gptj", "sdpa")]
 
 
 @pytest.fixture(scope="module", params=KINDS, ids="-".join)
@@ -159,7 +159,7 @@ def plain_restore(lm, ids, corrupt, layer, token, draws):
         value[1:, token] = value[0, token]
         return value
 
-    with hook(lm.model.transformer.wte, corrupt), hook(block_of(lm, layer), restore):
+    with hook(lm.model.get_input_embeddings(), corrupt), hook(block_of(lm, layer), restore):
         return lm.model(torch.tensor([ids] * (draws + 1)), use_cache=False).logits[1:, -1]
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``knowedit demo``, ``edit``, ``inspect``, ``generate``, ``facts``, ``models``, ``organism``."""
+"""The command line: ``knowedit edit``, ``inspect``, ``export``, ``generate``, ``demo``, ``facts`` and others."""
 
 from knowedit.cli.app import app
 

@@ -6,6 +6,7 @@ The imports of torch and transformers are inside the commands, so that ``--help`
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead
 LARGEST_SEED = 2**63 - 1
 Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of everything that is drawn.")]
 DEFAULT_MODEL = "organism-gpt2"
+
+
+class Form(StrEnum):
+    """What an edit is exported as."""
+
+    peft = "peft"
+    merged = "merged"
 
 
 @app.command()
@@ -80,6 +88,12 @@ def edit(
     out: Annotated[Path, typer.Option(help="The edit file to write.")],
     model: Model = DEFAULT_MODEL,
     layer: Annotated[int | None, typer.Option(help="The MLP to edit; by default the model's own.")] = None,
+    stack: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="An edit file to apply first; may be given several times. The new edit builds on it."
+        ),
+    ] = None,
     seed: Seed = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     as_json: Json = False,
@@ -87,7 +101,17 @@ def edit(
     """Compute an edit and write it to a small file; the model itself is not changed."""
     from knowedit.cli.edit import EditRequest, run_edit
 
-    request = EditRequest(model, subject, prompt, target_new, layer, seed, out, force)
+    request = EditRequest(
+        model=model,
+        subject=subject,
+        prompt=prompt,
+        target_new=target_new,
+        layer=layer,
+        seed=seed,
+        out=out,
+        force=force,
+        stack=tuple(stack or ()),
+    )
     run_edit(request, as_json=as_json)
 
 
@@ -100,10 +124,39 @@ def inspect(file: Annotated[Path, typer.Argument(help="An edit file.")], as_json
 
 
 @app.command()
+def export(
+    files: Annotated[list[Path], typer.Argument(metavar="EDIT...", help="Edit files, in the order of use.")],
+    form: Annotated[
+        Form,
+        typer.Option(
+            "--to", help="peft: a LoRA adapter; merged: a whole model with the edits in its weights."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write, new or empty.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="The base model; by default the one the edit was made for."),
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="Cut dense updates to this rank, and say what that loses.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn edits into what peft or transformers loads without this package."""
+    from knowedit.cli.export import ExportRequest, run_export
+
+    request = ExportRequest(tuple(files), form.value, out, model, rank, force)
+    run_export(request, as_json=as_json)
+
+
+@app.command()
 def generate(
     prompt: Annotated[str, typer.Option(help="The beginning of the text.")],
     model: Model = DEFAULT_MODEL,
-    edit: Annotated[Path | None, typer.Option(help="An edit file to apply first.")] = None,
+    edit: Annotated[
+        list[Path] | None, typer.Option(help="An edit file to apply first; may be given several times.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to add at most.")] = 20,
     seed: Annotated[
         int | None, typer.Option(min=0, max=LARGEST_SEED, help="Draw tokens with this seed; greedy without.")
@@ -111,12 +164,13 @@ def generate(
     top_k: Annotated[int | None, typer.Option(min=1, help="Draw among the k most probable only.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Continue a text, with or without an edit."""
+    """Continue a text, with or without edits."""
     from knowedit.cli.generate import run_generate
 
-    text = run_generate(model, edit, prompt, max_new_tokens, seed, top_k)
+    edits = edit or []
+    text = run_generate(model, edits, prompt, max_new_tokens, seed, top_k)
     if as_json:
-        print_json({"prompt": prompt, "text": text, "edit": None if edit is None else str(edit)})
+        print_json({"prompt": prompt, "text": text, "edits": [str(file) for file in edits]})
     else:
         typer.echo(text)
 

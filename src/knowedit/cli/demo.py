@@ -92,7 +92,7 @@ def tell(lm: LanguageModel, records: list[Record], seed: int) -> Story:
         texts_before=texts_before,
         texts_after=texts_after,
         file_bytes=size,
-        reverted=not base.differences(fingerprint(lm)),
+        reverted=not base.differences(fingerprint(lm, with_edits=True)),
         reloaded=same,
     )
 
@@ -115,7 +115,7 @@ def _print(story: Story) -> None:
         f"   {fact.text} [bold green]{fact.target_true}[/]  ({percent(float(story.before.prompt.true))})\n"
     )
     console.print("[bold]2. We change it in the weights.[/]")
-    ((layer, part), update), flight = next(iter(story.edit.updates.items())), story.edit.preflight
+    ((layer, part, _), update), flight = next(iter(story.edit.updates.items())), story.edit.preflight
     console.print(
         f"   ROME writes [bold magenta]{fact.target_new}[/] into layer {layer}: one rank-{update.rank} update of its "
         f"{part} matrix,\n   {update.shape[0]} × {update.shape[1]}, in closed form, in {story.seconds:.1f} seconds. "

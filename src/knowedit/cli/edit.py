@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from knowedit.cli.output import console, percent, print_json, stderr
-from knowedit.editing import ROME, Edit
+from knowedit.cli.stack import load_edits, stacked
+from knowedit.editing import DENSE, ROME, Edit, kind_of
 from knowedit.errors import InputError
 from knowedit.facts import Fact, template_of
 from knowedit.models import LanguageModel, load, next_token_probabilities, target_log_probabilities
@@ -19,7 +20,7 @@ from knowedit.models import LanguageModel, load, next_token_probabilities, targe
 
 @dataclass(frozen=True)
 class EditRequest:
-    """The options of ``knowedit edit``."""
+    """The options of ``knowedit edit``; ``stack`` are the edit files that are applied first."""
 
     model: str
     subject: str
@@ -29,6 +30,11 @@ class EditRequest:
     seed: int
     out: Path
     force: bool
+    stack: tuple[Path, ...] = ()
+
+    def editor(self) -> ROME:
+        """The editor with its settings."""
+        return ROME.paper(layer=self.layer)
 
     def check_out(self) -> None:
         """Refuse before any work a file that could not, or should not, be written.
@@ -54,13 +60,15 @@ def run_edit(request: EditRequest, *, as_json: bool) -> None:
     """Compute the edit, write it, and say what it does."""
     fact = Fact(request.subject, template_of(request.prompt, request.subject), request.target_new)
     request.check_out()
+    below = load_edits(request.stack)
     lm = load(request.model)
     generator = torch.Generator().manual_seed(request.seed)
-    with stderr.status("searching for the new value"):
-        edit = ROME.paper(layer=request.layer).edit(lm, [fact], generator=generator)
-    before = answer(lm, fact)
-    with edit.applied(lm):
-        after = answer(lm, fact)
+    with stacked(lm, below):
+        with stderr.status("searching for the new value"):
+            edit = request.editor().edit(lm, [fact], generator=generator)
+        before = answer(lm, fact)
+        with edit.applied(lm):
+            after = answer(lm, fact)
     edit.save(request.out)
     size = request.out.stat().st_size
     if as_json:
@@ -85,9 +93,18 @@ def summary(edit: Edit) -> dict[str, Any]:
     return {
         "facts": [asdict(fact) for fact in edit.provenance.facts],
         "updates": [
-            {"layer": layer, "part": part, "rank": update.rank, "shape": list(update.shape)}
-            for (layer, part), update in edit.updates.items()
+            {
+                **address._asdict(),
+                "kind": kind_of(update),
+                "rank": update.rank,
+                "shape": list(update.shape),
+                "module": edit.places[address].module if address in edit.places else None,
+                "compression_error": edit.preflight.compression.get(str(address)),
+            }
+            for address, update in edit.updates.items()
         ],
+        "on_top_of": list(edit.provenance.on_top_of),
+        "digest": edit.digest,
         "preflight": asdict(edit.preflight),
         "concerns": edit.preflight.concerns(),
         "editor": edit.provenance.editor,
@@ -112,19 +129,29 @@ def inspect_edit(file: Path, *, as_json: bool) -> None:
     for fact in edit.provenance.facts:
         table.add_row("fact", f"{escape(fact.text)} … [bold]{escape(fact.target_new)}[/]")
     for update in described["updates"]:
-        table.add_row(
-            "changes",
-            f"layer {update['layer']} {update['part']}, rank {update['rank']} of {escape(str(update['shape']))}",
-        )
-    for name in ("editor", "model", "base", "seed"):
+        table.add_row("changes", escape(_change(update)))
+    for below in described["on_top_of"]:
+        table.add_row("on top of", f"the edit {below}")
+    for name in ("digest", "editor", "model", "base", "seed"):
         table.add_row(name, escape(str(described[name])))
+    for part in edit.provenance.parts:
+        table.add_row("made of", f"the edit {part}")
     for group in ("settings", "preflight", "versions"):
         for key, value in described[group].items():
-            table.add_row(
-                f"{group}.{key}", f"{value:.3g}" if isinstance(value, float) else escape(str(value))
-            )
+            if key not in ("parts", "compression"):
+                table.add_row(
+                    f"{group}.{key}", f"{value:.3g}" if isinstance(value, float) else escape(str(value))
+                )
     console.print(table)
     _print_concerns(edit)
+
+
+def _change(update: dict[str, Any]) -> str:
+    tensor = " bias" if update["tensor"] == "bias" else ""
+    kind = "dense" if update["kind"] == DENSE else f"rank {update['rank']}"
+    lost = update["compression_error"]
+    cut = "" if lost is None else f", cut from a higher rank with an error of {lost:.2%} (Frobenius)"
+    return f"layer {update['layer']} {update['part']}{tensor}, {kind} of {update['shape']}{cut}"
 
 
 def _print_concerns(edit: Edit) -> None:

@@ -2,161 +2,112 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Final, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
 
-import torch
-from torch import Tensor
+from knowedit.editing import application, combination, edit_file, export
+from knowedit.editing.provenance import Preflight as Preflight
+from knowedit.editing.provenance import Provenance as Provenance
+from knowedit.editing.updates import Address, Place, Update, Updates, slot_of
+from knowedit.errors import InputError
+from knowedit.models import Fingerprint, LanguageModel, fingerprint
+from knowedit.tensorfile import PathLike
 
-from knowedit.errors import BaseMismatchError, FileFormatError, InputError
-from knowedit.facts import Fact
-from knowedit.linalg import LowRank
-from knowedit.models import Fingerprint, LanguageModel, Projection, fingerprint, tensor_digest
-from knowedit.tensorfile import Kind, PathLike, read_tensors, write_tensors
-
-KIND: Final = Kind("edit", "1", "edit", "Edit.save")
-SHOWN_DIFFERENCES = 3
-
-Address = tuple[int, str]
-"""``(layer, part)``: where a weight is, under the same name in every family."""
-
-
-@dataclass(frozen=True)
-class Preflight:
-    """Figures that tell before an edit is used whether it is sound.
-
-    Attributes:
-        residual: ‖Ŵk* − (v* − b)‖ / ‖v* − b‖ with Ŵ rounded to the model's number format.
-        divisor: k*ᵀC⁻¹k*; small values make large updates.
-        relative_change: ‖ΔW‖ / ‖W‖, Frobenius. It can be large and harmless: most of ΔW may lie along
-            directions that keys of text hardly have.
-        change_on_text: ‖ΔW K‖ / ‖W K‖ over the text the key statistics were gathered on, which is what the
-            insertion keeps small.
-        condition: estimated condition number of C with its diagonal scaled to ones.
-        probability: P[o* | p] with v* in place of the MLP's output, before anything was inserted.
-        steps: gradient steps that v* took.
-        alignment: the cosine, in the metric of C⁻¹, of k* and the key that the value was inserted at: 1 where
-            they are one key. The divisor is as small as the alignment, and the update as large as it is small.
-    """
-
-    residual: float
-    divisor: float
-    relative_change: float
-    change_on_text: float
-    condition: float
-    probability: float
-    steps: int
-    alignment: float = 1.0
-
-    def concerns(self) -> list[str]:
-        """What a careful person would look into before using the edit; empty if nothing."""
-        checks = [
-            (self.residual > 0.02, f"the weights miss the inserted value by {self.residual:.1%}"),
-            (
-                self.change_on_text > 1,
-                f"on ordinary text the update adds {self.change_on_text:.1f} × the old output",
-            ),
-            (self.condition > 1e11, f"the key statistics have condition number {self.condition:.1e}"),
-            (
-                self.alignment < 0.2,
-                f"the two keys of the insertion have a cosine of only {self.alignment:.2f}",
-            ),
-            (self.probability < 0.5, f"v* gives the new object a probability of only {self.probability:.1%}"),
-        ]
-        return [text for failed, text in checks if failed]
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where an edit comes from; all of it JSON.
-
-    Attributes:
-        editor: the editor's class name.
-        settings: its fields.
-        facts: the facts it was asked to insert.
-        model: the model's name.
-        seed: of the generator, or None if nothing was drawn.
-        prefixes: the texts behind which the subject was read.
-        versions: of the packages that computed it.
-    """
-
-    editor: str
-    settings: dict[str, Any]
-    facts: tuple[Fact, ...]
-    model: str
-    seed: int | None
-    prefixes: tuple[str, ...]
-    versions: dict[str, str]
+Check = Literal["all", "edited"]
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """Low-rank updates of a model's weights; making one changes nothing.
+    """Updates of a model's weights; making one changes nothing.
+
+    Editors make it with `Edit.computed`, which reads from the model all that a file has to hold.
 
     Attributes:
-        updates: address to update, in the orientation ``(d_out, d_in)``.
-        base: the weights the edit was made for.
+        updates: address to update, in the orientation ``(d_out, d_in)``: ``updates[5, "mlp_down"]``.
+        base: the model's own weights, under all edits.
         provenance: where it comes from.
         preflight: how sound it is.
+        places: how the base model keeps the updated tensors; an export needs it.
     """
 
-    updates: Mapping[Address, LowRank]
+    updates: Mapping[Any, Update]
     base: Fingerprint
     provenance: Provenance
     preflight: Preflight
+    places: Mapping[Address, Place] = field(default_factory=dict)
 
-    @contextmanager
-    def applied(
-        self, lm: LanguageModel, *, check: Literal["all", "edited"] = "all"
-    ) -> Iterator[LanguageModel]:
-        """Change the model's weights inside the ``with``; every bit is put back on any exit.
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "updates", Updates(self.updates))
+        if not self.updates:
+            raise InputError("an edit without an update changes nothing: give at least one")
 
-        The edited tensors are swapped for new ones and the original storage is put back: subtracting an
-        update would not restore it bit for bit.
+    @classmethod
+    def computed(
+        cls,
+        lm: LanguageModel,
+        updates: Mapping[Any, Update],
+        *,
+        provenance: Provenance,
+        preflight: Preflight,
+    ) -> Edit:
+        """An edit that was just computed on a model, with the edits that are applied to it now.
+
+        Raises:
+            InputError: an address that the model does not have.
+        """
+        below = tuple(handle.edit.digest for handle in application.applied_edits(lm))
+        addresses = Updates(updates)
+        for address in addresses:
+            slot_of(lm, address)
+        places = {address: Place.of(lm.projection(address.layer, address.part)) for address in addresses}
+        provenance = replace(provenance, on_top_of=below)
+        return cls(addresses, fingerprint(lm), provenance, preflight, places)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content as saved, which the file holds too (``knowedit.sha256``)."""
+        return edit_file.digest(self)
+
+    def apply(self, lm: LanguageModel, *, check: Check = "all") -> application.Handle:
+        """Change the model's weights until the handle's ``remove()``.
+
+        Edits stack: several may be applied at once, at the same address too, and each can be taken out in
+        any order. The weights are then, to the last bit, those of never having applied it: they
+        are computed anew from the model's own tensors, in float64, plus the updates in the order in
+        which they were applied, rounded once. With no edit left the original storage is back.
 
         Args:
             lm: the model the edit was made for.
-            check: compare all its tensors with `base`, or, faster for large models, the edited ones.
+            check: compare all its own tensors with `base`, or, faster for large models, the edited ones.
 
         Raises:
-            BaseMismatchError: other weights; says which tensor differs. Nothing was changed.
-            NumericalError: a new weight overflows the model's number format. Nothing stays changed.
+            BaseMismatchError: other weights; says which tensor differs.
+            InputError: it is applied already, it was computed on top of an edit that is not applied, or the
+                model was moved, converted or written to while an edit was applied.
+            NumericalError: a new weight overflows the model's number format.
+            After any error, nothing was changed.
         """
-        self.check_base(lm, check=check)
-        with ExitStack() as stack:
-            for (layer, part), update in self.updates.items():
-                stack.enter_context(_swapped(lm.projection(layer, part), update))
+        return application.apply(lm, self, check)
+
+    @contextmanager
+    def applied(self, lm: LanguageModel, *, check: Check = "all") -> Iterator[LanguageModel]:
+        """Change the model's weights inside the ``with``; they are put back on any exit.
+
+        It is `apply` and ``remove`` in one, with their arguments and errors.
+        """
+        with self.apply(lm, check=check):
             yield lm
 
-    def check_base(self, lm: LanguageModel, *, check: Literal["all", "edited"] = "all") -> None:
-        """Refuse a model whose weights are not those the edit was made for.
+    def check_base(self, lm: LanguageModel, *, check: Check = "all") -> None:
+        """Refuse a model whose own weights, under all applied edits, are not those the edit was made for.
 
         Raises:
             BaseMismatchError: naming the tensors that differ.
         """
-        found = fingerprint(lm) if check == "all" else self._edited_tensors(lm)
-        different = self.base.differences(found)
-        if check == "edited":
-            different = [name for name in different if name in found.tensors]
-        if different:
-            more = (
-                f" and {len(different) - SHOWN_DIFFERENCES} more"
-                if len(different) > SHOWN_DIFFERENCES
-                else ""
-            )
-            raise BaseMismatchError(
-                f"the edit was made for {self.provenance.model} with other weights than {lm.name} now has: "
-                f"{', '.join(different[:SHOWN_DIFFERENCES])}{more} differ; load the model it was made for, "
-                "in the same number format and without another edit applied"
-            )
-
-    def _edited_tensors(self, lm: LanguageModel) -> Fingerprint:
-        projections = [lm.projection(*address) for address in self.updates]
-        return Fingerprint({f"{p.path}.weight": tensor_digest(p.parameter) for p in projections})
+        application.check_base(lm, self, check)
 
     def save(self, path: PathLike) -> None:
         """Write the edit as one safetensors file, atomically; the same edit gives the same bytes.
@@ -164,17 +115,7 @@ class Edit:
         Raises:
             InputError: the folder does not exist.
         """
-        tensors = {}
-        for (layer, part), update in self.updates.items():
-            tensors[f"{layer}.{part}.left"] = update.left.cpu().numpy()
-            tensors[f"{layer}.{part}.right"] = update.right.cpu().numpy()
-        described = {
-            "updates": [[*address, _dtype_name(update.dtype)] for address, update in self.updates.items()],
-            "base": self.base.tensors,
-            "provenance": asdict(self.provenance),
-            "preflight": asdict(self.preflight),
-        }
-        write_tensors(path, KIND, tensors, {name: json.dumps(value) for name, value in described.items()})
+        edit_file.save(self, path)
 
     @classmethod
     def load(cls, path: PathLike) -> Edit:
@@ -184,63 +125,74 @@ class Edit:
             InputError: there is no such file.
             FileFormatError: it is truncated, altered, of another kind, or of another schema.
         """
-        content = read_tensors(path, KIND)
-        try:
-            entries = {name: json.loads(value) for name, value in content.metadata.items()}
-            return cls._from_file(content.tensors, entries)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise FileFormatError(
-                f"{Path(path)} is an edit file with missing or wrong entries ({error}): make the edit again"
-            ) from None
+        return edit_file.load(path, cls)
 
     @classmethod
-    def _from_file(cls, tensors: Mapping[str, Any], entries: Mapping[str, Any]) -> Edit:
-        provenance = entries["provenance"]
-        facts = tuple(Fact(**fact) for fact in provenance.pop("facts"))
-        prefixes = tuple(provenance.pop("prefixes"))
-        updates = {
-            (layer, part): LowRank(
-                torch.from_numpy(tensors[f"{layer}.{part}.left"]),
-                torch.from_numpy(tensors[f"{layer}.{part}.right"]),
-                getattr(torch, dtype),
-            )
-            for layer, part, dtype in entries["updates"]
-        }
-        return cls(
-            updates=updates,
-            base=Fingerprint(entries["base"]),
-            provenance=Provenance(**provenance, facts=facts, prefixes=prefixes),
-            preflight=Preflight(**entries["preflight"]),
-        )
+    def combined(cls, edits: Sequence[Edit]) -> Edit:
+        """Several edits of one base as one: the updates of an address are added.
 
+        Applied, it gives the weights of the edits applied one after the other, up to the rounding of the sum
+        in float64. The facts are those of all; each edit's provenance is kept in ``settings["parts"]``. The
+        preflight is the worst of each figure, and for the two relative changes the sum, an upper
+        bound.
 
-def _dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+        Args:
+            edits: at least one. What was computed on top of another edit comes after it.
 
+        Raises:
+            InputError: none, the same one twice, or the wrong order.
+            BaseMismatchError: they were made for different weights.
+        """
+        return combination.combined(edits)
 
-def edited_weight(projection: Projection, update: LowRank) -> Tensor:
-    """The projection's weight with the update added, as the model stores it; nothing is changed.
+    def compressed(self, rank: int) -> Edit:
+        """The edit with every weight's update cut to at most ``rank``, the nearest there is.
 
-    Raises:
-        InputError: the update has another shape.
-        NumericalError: the sum overflows the weight's number format.
-    """
-    weight = projection.weight.detach()
-    if update.shape != tuple(weight.shape):
-        raise InputError(
-            f"the update of {projection.path} has shape {update.shape}, its weight {tuple(weight.shape)}: "
-            "the edit belongs to another model"
-        )
-    here = LowRank(update.left.to(weight.device), update.right.to(weight.device), update.dtype)
-    return projection.to_storage(here.apply_to(weight)).contiguous()
+        What that loses is in ``preflight.compression``. Updates of that rank already, and biases, stay as they
+        are.
 
+        Args:
+            rank: at least 1.
 
-@contextmanager
-def _swapped(projection: Projection, update: LowRank) -> Iterator[None]:
-    parameter = projection.parameter
-    edited, original = edited_weight(projection, update), parameter.data
-    parameter.data = edited
-    try:
-        yield
-    finally:
-        parameter.data = original
+        Raises:
+            InputError: a smaller rank.
+        """
+        return combination.compressed(self, rank)
+
+    def to_peft(
+        self, folder: PathLike, *, base_model: str | None = None, force: bool = False
+    ) -> export.Adapter:
+        """Write the edit as a LoRA adapter that ``peft`` loads: ``PeftModel.from_pretrained(model, folder)``.
+
+        Everything comes from the edit; neither the model nor the peft package is needed.
+
+        Args:
+            folder: a new or empty folder. It appears whole or not at all.
+            base_model: the name that is written as that of the base model; by default the one the edit
+                was made for.
+            force: replace an earlier export in the folder.
+
+        Returns:
+            What was written, with the error of its float32 factors.
+
+        Raises:
+            InputError: a dense update (see `compressed`), a bias, layers stored in both orientations, an edit
+                on top of another (see `combined`), or a folder that holds something else.
+        """
+        return export.to_peft(self, folder, base_model=base_model, force=force)
+
+    def merged(self, lm: LanguageModel, folder: PathLike, *, force: bool = False) -> None:
+        """Write the model with the edit, and any others that are applied to it, as a plain Hugging Face folder.
+
+        Loaded in the number format it was written in, it is bit-equal to the model with the edit applied. Key
+        statistics of the base are not copied: those of the new weights differ.
+
+        Args:
+            lm: the model the edit was made for; as it was afterwards.
+            folder: a new or empty folder. It appears whole or not at all.
+            force: replace an earlier export in the folder.
+
+        Raises:
+            InputError: a folder that holds something else; and all errors of `apply`.
+        """
+        export.merged(self, lm, folder, force=force)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from knowedit.editing.edit import Preflight, edited_weight
+from knowedit.editing.provenance import Preflight
+from knowedit.editing.updates import edited_weight
 from knowedit.editing.values import Value
 from knowedit.linalg import FactorisedMoment, LowRank
 from knowedit.models import Projection

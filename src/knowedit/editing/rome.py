@@ -11,17 +11,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from knowedit.editing.edit import Edit, Provenance
+from knowedit.editing.edit import Edit
 from knowedit.editing.insertion import insert
 from knowedit.editing.keys import BARE, subject_key
 from knowedit.editing.prefixes import PrefixPlan, sample_prefixes
 from knowedit.editing.preflight import measure_preflight
+from knowedit.editing.provenance import Provenance
 from knowedit.editing.statistics import second_moment
 from knowedit.editing.values import Reduction, ValueSettings, optimise_value
 from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.linalg import FactorisedMoment, SecondMoment
-from knowedit.models import LanguageModel, fingerprint, locate
+from knowedit.models import LanguageModel, locate
 from knowedit.registry import notes
 
 Published = Literal["gpt2-xl", "gpt-j"]
@@ -187,9 +188,9 @@ class ROME(ValueSettings):
         inserted = value.vector - bias
         weight = projection.weight.detach()
         update = insert(weight, key, inserted, factor, constraint=constraint, bound=self.max_update)
-        return Edit(
-            updates={projection.address: update},
-            base=fingerprint(lm),
+        return Edit.computed(
+            lm,
+            {projection.address: update},
             provenance=_provenance(replace(self, layer=layer), lm, fact, seed, texts),
             preflight=measure_preflight(projection, update, key, constraint, inserted, factor, value),
         )

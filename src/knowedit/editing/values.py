@@ -167,13 +167,14 @@ class _Problem:
         return positions
 
     def _logits(self, states: Tensor, layer: int) -> Tensor:
-        return replay(self.recording, layer, states, positions=self.positions).float()
+        logits = replay(self.recording, layer, states, positions=self.positions)
+        return logits.to(self.target.device).float()
 
     def loss(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """Eqn. 8 as the settings read it, and log P[o* | p] after the bare prompt."""
         states = self.recording.states[self.layer + 1]
-        moved = (states[:, :1] + delta.to(states)).to(states.dtype)
-        logits = self._logits(torch.cat([moved, states[:, 1:]], dim=1), self.layer + 1)
+        states = torch.cat([states[:, :1] + delta.to(states), states[:, 1:]], dim=1)
+        logits = self._logits(states, self.layer + 1)
         index = self.target[None, :, None].expand(len(logits) - 1, -1, -1)
         tokens = logits[:-1].log_softmax(-1).gather(-1, index).squeeze(-1)
         loss = self._nll(tokens) + self.settings.kl_factor * self._divergence(logits[-1, 0])

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from knowedit.models.overlays import own_tensor
+
 if TYPE_CHECKING:
     from knowedit.models.language_model import LanguageModel
 
@@ -37,17 +39,25 @@ class Fingerprint:
         return sorted(name for name in names if self.tensors.get(name) != other.tensors.get(name))
 
 
-def fingerprint(lm: LanguageModel) -> Fingerprint:
-    """The `Fingerprint` of the weights as they are now; needs memory for one tensor at most.
+def fingerprint(lm: LanguageModel, *, with_edits: bool = False) -> Fingerprint:
+    """The `Fingerprint` of a model's own weights; needs memory for one tensor at most.
 
     Parameters and saved buffers count. The device and the name do not.
+
+    Args:
+        lm: the model.
+        with_edits: take the weights as they stand, with the edits that are applied. By default those
+            under them, which an edit is made for whatever else is applied.
+
+    Raises:
+        InputError: an edited tensor was moved, converted or written to, so that its own is not known.
     """
     seen: set[int] = set()
     found: dict[str, str] = {}
     for name, tensor in lm.model.state_dict(keep_vars=True).items():
         if id(tensor) not in seen:
             seen.add(id(tensor))
-            found[name] = tensor_digest(tensor)
+            found[name] = tensor_digest(tensor if with_edits else own_tensor(lm.model, tensor))
     return Fingerprint(dict(sorted(found.items())))
 
 

@@ -225,7 +225,7 @@ class _Rows:
             return value if rows is None else value.select(rows)
         if self.recorded == 1:
             return value.expand(self.new, *value.shape[1:])
-        return value if self.rows is None else value.index_select(0, self.rows)
+        return value if self.rows is None else value.index_select(0, self.rows.to(value.device))
 
 
 def _checked_rows(rows: Tensor, new: int, recorded: int, device: torch.device) -> Tensor:

@@ -1,0 +1,270 @@
+"""Edits for others: a LoRA adapter, and a whole model with the edit in its weights."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save as safetensors_bytes
+from torch import Tensor
+
+from knowedit.editing.application import applied_edits, short
+from knowedit.editing.updates import Address
+from knowedit.errors import InputError, NumericalError
+from knowedit.linalg import LowRank
+from knowedit.models import LanguageModel
+from knowedit.models.hub import quiet
+from knowedit.registry import NOTES, notes
+from knowedit.tensorfile import PathLike, write_bytes
+
+if TYPE_CHECKING:
+    from knowedit.editing.edit import Edit
+
+NOTE: Final = "knowedit_export.json"
+"""The file in every export that says which edits are in it."""
+CONFIG: Final = "adapter_config.json"
+WEIGHTS: Final = "adapter_model.safetensors"
+KEPT_NOTES: Final = ("edit_layer", "statistics_text")
+"""What of a model's notes is as true with an edit as without: no figure that was measured on its weights."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter that was written.
+
+    Attributes:
+        folder: where.
+        rank: r, and ``lora_alpha`` too.
+        modules: the module paths it changes.
+        error: ‖B A − ΔW‖ / ‖ΔW‖ of its float32 factors, Frobenius, the largest over the modules.
+    """
+
+    folder: Path
+    rank: int
+    modules: tuple[str, ...]
+    error: float
+
+
+def to_peft(edit: Edit, folder: PathLike, *, base_model: str | None, force: bool) -> Adapter:
+    """Write a LoRA adapter; see `Edit.to_peft`."""
+    updates = _low_rank(edit)
+    _check_alone(edit)
+    transposed = _one_orientation(edit)
+    factors = {edit.places[address].module: balanced(update) for address, update in updates.items()}
+    rank = max(left.shape[1] for left, _ in factors.values())
+    errors = [_error(factors[edit.places[address].module], update) for address, update in updates.items()]
+    config = _lora_config(sorted(factors), rank, transposed, base_model or edit.provenance.model)
+    with new_folder(folder, force=force) as place:
+        write_bytes(place / WEIGHTS, safetensors_bytes(_lora_tensors(factors, rank), {"format": "pt"}))
+        write_bytes(place / CONFIG, _json(config))
+        write_bytes(place / NOTE, _json(_note("LoRA adapter", [edit])))
+    return Adapter(Path(folder), rank, tuple(sorted(factors)), max(errors))
+
+
+def merged(edit: Edit, lm: LanguageModel, folder: PathLike, *, force: bool) -> None:
+    """Write the model with the edit applied; see `Edit.merged`."""
+    already = any(handle.edit.digest == edit.digest for handle in applied_edits(lm))
+    there = nullcontext() if already else edit.applied(lm)
+    with new_folder(folder, force=force) as place, there, quiet(True):
+        lm.model.save_pretrained(place)
+        lm.tokenizer.save_pretrained(place)
+        _keep_notes(lm, place)
+        write_bytes(place / NOTE, _json(_note("model", [handle.edit for handle in applied_edits(lm)])))
+
+
+def balanced(update: LowRank) -> tuple[Tensor, Tensor]:
+    """Factors B ``(d_out, r)`` and A ``(r, d_in)`` of an update, float32, of the same size in every rank.
+
+    The product's singular values are shared by both sides, so a conversion to half precision later neither
+    overflows the one nor underflows the other.
+
+    Raises:
+        NumericalError: a factor does not fit float32.
+    """
+    (left, upper), (right, lower) = (torch.linalg.qr(side.cpu()) for side in (update.left, update.right))
+    core = upper @ lower.T
+    if not bool(core.isfinite().all()):
+        raise _too_large()
+    inner, sizes, outer = torch.linalg.svd(core, full_matrices=False)
+    roots = sizes.sqrt()
+    factors = ((left @ inner) * roots).float(), (roots[:, None] * (outer @ right.T)).float()
+    if not all(bool(factor.isfinite().all()) for factor in factors):
+        raise _too_large()
+    return factors
+
+
+def _too_large() -> NumericalError:
+    return NumericalError(
+        "an update is too large for float32 factors: no model can use it, make the edit again"
+    )
+
+
+@contextmanager
+def new_folder(folder: PathLike, *, force: bool = False) -> Iterator[Path]:
+    """A folder that appears under its name when all is written, and not at all after an error.
+
+    Args:
+        folder: its name; its parent must exist. It may exist if it is empty.
+        force: put it in the place of an earlier export.
+
+    Raises:
+        InputError: no such parent, or the folder holds something that is not to be replaced.
+    """
+    check_folder(folder, force=force)
+    target = Path(folder).resolve()
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    with _named(target):
+        temporary.mkdir()
+    try:
+        yield temporary
+        with _named(target):
+            _put(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _named(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{target} cannot be written ({error.strerror}): give another folder") from None
+
+
+def check_folder(folder: PathLike, *, force: bool = False) -> None:
+    """Refuse before any work a folder that could not, or should not, be written; see `new_folder`."""
+    target = Path(folder)
+    if not target.parent.is_dir():
+        raise InputError(f"the folder {target.parent} does not exist: create it, or give another folder")
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not (target / NOTE).is_file():
+        raise InputError(f"{target} exists and is no earlier export: give a new or empty folder")
+    if not force:
+        raise InputError(f"{target} holds an earlier export: give another folder, or --force (force=True)")
+
+
+def _put(temporary: Path, target: Path) -> None:
+    """Rename; what stands there is moved aside first and put back if that fails."""
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(8)}.old")
+    if target.exists():
+        target.rename(aside)
+    try:
+        temporary.rename(target)
+    except BaseException:
+        if aside.exists():
+            aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _low_rank(edit: Edit) -> dict[Address, LowRank]:
+    found: dict[Address, LowRank] = {}
+    for address, update in edit.updates.items():
+        if address.tensor == "bias":
+            raise InputError(
+                f"the edit changes the bias of {address}, which a LoRA adapter cannot: write the whole "
+                "model with Edit.merged (--to merged)"
+            )
+        if not isinstance(update, LowRank):
+            raise InputError(
+                f"the update of {address} is dense: cut it with Edit.compressed(rank) (--rank), which says what "
+                "that loses, or write the whole model with Edit.merged (--to merged)"
+            )
+        found[address] = update
+    return found
+
+
+def _check_alone(edit: Edit) -> None:
+    if edit.provenance.on_top_of:
+        below = ", ".join(short(digest) for digest in edit.provenance.on_top_of)
+        raise InputError(
+            f"the edit was computed on top of {below}, without which an adapter would do something else: combine "
+            "them first, Edit.combined([below, edit]) (give all the files to knowedit export)"
+        )
+
+
+def _one_orientation(edit: Edit) -> bool:
+    missing = [address for address in edit.updates if address not in edit.places]
+    if missing:
+        raise InputError(
+            f"the edit does not say which module {missing[0]} is: make it with Edit.computed, as editors do"
+        )
+    kinds = {edit.places[address].transposed for address in edit.updates}
+    if len(kinds) > 1:
+        raise InputError(
+            "the edit changes Conv1D and Linear layers, an adapter has one fan_in_fan_out for all its modules: "
+            "export them as two edits, or write the whole model with Edit.merged (--to merged)"
+        )
+    return kinds.pop()
+
+
+def _error(factors: tuple[Tensor, Tensor], update: LowRank) -> float:
+    full = update.materialise(torch.float64).cpu()
+    found = factors[0].double() @ factors[1].double()
+    return float((found - full).norm() / full.norm()) if bool(full.any()) else 0.0
+
+
+def _lora_tensors(factors: dict[str, tuple[Tensor, Tensor]], rank: int) -> dict[str, NDArray[np.float32]]:
+    """PEFT's names; every module has the same rank, filled up with zeros."""
+    found = {}
+    for module, (left, right) in factors.items():
+        missing = rank - left.shape[1]
+        found[f"base_model.model.{module}.lora_A.weight"] = np.pad(right.numpy(), ((0, missing), (0, 0)))
+        found[f"base_model.model.{module}.lora_B.weight"] = np.pad(left.numpy(), ((0, 0), (0, missing)))
+    return found
+
+
+def _lora_config(modules: Sequence[str], rank: int, transposed: bool, base_model: str) -> dict[str, Any]:
+    return {
+        "base_model_name_or_path": base_model,
+        "bias": "none",
+        "fan_in_fan_out": transposed,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "r": rank,
+        "target_modules": list(modules),
+        "task_type": "CAUSAL_LM",
+        "use_dora": False,
+        "use_rslora": False,
+    }
+
+
+def _note(what: str, edits: Sequence[Edit]) -> dict[str, Any]:
+    return {
+        "what": what,
+        "model": edits[0].provenance.model,
+        "base": edits[0].base.digest,
+        "edits": [
+            {"digest": edit.digest, "facts": [asdict(fact) for fact in edit.provenance.facts]}
+            for edit in edits
+        ],
+    }
+
+
+def _keep_notes(lm: LanguageModel, place: Path) -> None:
+    """The base's notes that stay true, with the text that key statistics can be gathered from again."""
+    known = notes(lm.folder)
+    kept = {name: known[name] for name in KEPT_NOTES if name in known}
+    if kept:
+        write_bytes(place / NOTES, _json(kept))
+    text = kept.get("statistics_text")
+    if text is not None and lm.folder is not None:
+        shutil.copyfile(lm.folder / str(text), place / str(text))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,93 @@
+"""Where an edit comes from, and how sound it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from knowedit.facts import Fact
+
+COMBINED: Final = "Edit.combined"
+"""The editor that is named where an edit was made from others."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """Figures that tell before an edit is used whether it is sound.
+
+    Attributes:
+        residual: ‖Ŵk* − (v* − b)‖ / ‖v* − b‖ with Ŵ rounded to the model's number format.
+        divisor: k*ᵀC⁻¹k*; small values make large updates.
+        relative_change: ‖ΔW‖ / ‖W‖, Frobenius. It can be large and harmless: most of ΔW may lie along
+            directions that keys of text hardly have.
+        change_on_text: ‖ΔW K‖ / ‖W K‖ over the text the key statistics were gathered on, which is what the
+            insertion keeps small.
+        condition: estimated condition number of C with its diagonal scaled to ones.
+        probability: P[o* | p] with v* in place of the MLP's output, before anything was inserted.
+        steps: gradient steps that v* took.
+        alignment: the cosine, in the metric of C⁻¹, of k* and the key that the value was inserted at: 1 where
+            they are one key. The divisor is as small as the alignment, and the update as large as it is small.
+        compression: what was lost where an update was cut to a lower rank: the address as text, and
+            ‖difference‖ / ‖update‖, Frobenius. The other figures are of the edit before that.
+    """
+
+    residual: float
+    divisor: float
+    relative_change: float
+    change_on_text: float
+    condition: float
+    probability: float
+    steps: int
+    alignment: float = 1.0
+    compression: dict[str, float] = field(default_factory=dict)
+
+    def concerns(self) -> list[str]:
+        """What a careful person would look into before using the edit; empty if nothing."""
+        lost = max(self.compression.values(), default=0.0)
+        checks = [
+            (self.residual > 0.02, f"the weights miss the inserted value by {self.residual:.1%}"),
+            (
+                self.change_on_text > 1,
+                f"on ordinary text the update adds {self.change_on_text:.1f} × the old output",
+            ),
+            (self.condition > 1e11, f"the key statistics have condition number {self.condition:.1e}"),
+            (self.probability < 0.5, f"v* gives the new object a probability of only {self.probability:.1%}"),
+            (
+                self.alignment < 0.2,
+                f"the two keys of the insertion have a cosine of only {self.alignment:.2f}",
+            ),
+            (lost > 0.01, f"compression lost {lost:.1%} of an update (Frobenius)"),
+        ]
+        return [text for failed, text in checks if failed]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where an edit comes from; all of it JSON.
+
+    Attributes:
+        editor: the editor's class name.
+        settings: its fields.
+        facts: the facts it was asked to insert.
+        model: the model's name.
+        seed: of the generator, or None if nothing was drawn.
+        prefixes: the texts behind which the subject was read.
+        versions: of the packages that computed it.
+        on_top_of: the digests of the edits that were applied when it was computed, in their order: the update
+            fits the weights with those changes.
+    """
+
+    editor: str
+    settings: dict[str, Any]
+    facts: tuple[Fact, ...]
+    model: str
+    seed: int | None
+    prefixes: tuple[str, ...]
+    versions: dict[str, str]
+    on_top_of: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The digests of the edits that this one was combined from; empty for an edit of its own."""
+        combined = self.settings.get("parts", []) if self.editor == COMBINED else []
+        return tuple(str(part["digest"]) for part in combined)

@@ -1,0 +1,164 @@
+"""What lies over a model's weights: all of it or nothing, and the own tensors come back."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+import knowedit.models.overlays as module
+from knowedit.errors import InputError, NumericalError
+from knowedit.models.overlays import Overlay, Slot, lay, lift, overlays_on, own_tensor
+
+
+def model() -> nn.Sequential:
+    found = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    for i, parameter in enumerate(found.parameters()):
+        parameter.data.fill_(float(i))
+    return found
+
+
+def slot(of: nn.Module, path: str) -> Slot:
+    where, _, name = path.rpartition(".")
+    return Slot(path, of.get_submodule(where), name)
+
+
+def adding(of: nn.Module, amount: float, *paths: str) -> Overlay:
+    return Overlay({slot(of, path): lambda total: total + amount for path in paths})
+
+
+def numbers(of: nn.Module) -> list[float]:
+    return [float(parameter.detach().flatten()[0]) for parameter in of.parameters()]
+
+
+def test_laid_and_lifted_in_any_order():
+    m = model()
+    pointers = [p.data_ptr() for p in m.parameters()]
+    one, two = adding(m, 10, "0.weight", "1.bias"), adding(m, 100, "0.weight")
+    lay(m, one)
+    lay(m, two)
+    assert (numbers(m), overlays_on(m)) == ([110, 1, 2, 13], (one, two))
+    assert float(own_tensor(m, m[0].weight)[0, 0]) == 0
+    assert own_tensor(m, m[0].bias) is m[0].bias
+    lift(m, one)
+    assert (numbers(m), overlays_on(m)) == ([100, 1, 2, 3], (two,))
+    lift(m, two)
+    assert [p.data_ptr() for p in m.parameters()] == pointers
+    with pytest.raises(InputError, match="taken out already"):
+        lift(m, two)
+
+
+def test_one_parameter_in_two_places_is_changed_once():
+    m = model()
+    m[1].weight = m[0].weight
+    lay(m, adding(m, 10, "0.weight"))
+    over = adding(m, 5, "1.weight")
+    lay(m, over)
+    assert float(m[0].weight.detach()[0, 0]) == 15
+    assert m[1].weight is m[0].weight
+    lift(m, over)
+    assert float(m[1].weight.detach()[0, 0]) == 10
+
+
+def test_an_error_in_a_change_leaves_all_as_it_was():
+    m = model()
+
+    def failing(_total: torch.Tensor) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    lay(m, adding(m, 10, "0.weight"))
+    bad = Overlay({slot(m, "0.weight"): lambda total: total + 1, slot(m, "1.weight"): failing})
+    with pytest.raises(KeyboardInterrupt):
+        lay(m, bad)
+    assert (numbers(m), len(overlays_on(m))) == ([10, 1, 2, 3], 1)
+
+
+def interrupted(*_arguments: object) -> int:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_tensors_are_put_in_place_leaves_all_as_it_was(monkeypatch):
+    m = model()
+    over = adding(m, 10, "0.weight", "1.weight")
+    monkeypatch.setattr(module, "_version", interrupted)  # asked when the tensors stand in already
+    with pytest.raises(KeyboardInterrupt):
+        lay(m, over)
+    assert (numbers(m), overlays_on(m)) == ([0, 1, 2, 3], ())
+    assert module.NOTE not in m.__dict__
+    monkeypatch.undo()
+    lay(m, over)
+    monkeypatch.setattr(module._Pile, "_note", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lift(m, over)
+    assert (numbers(m), overlays_on(m)) == ([10, 1, 12, 3], (over,))
+    monkeypatch.undo()
+    lift(m, over)
+    assert numbers(m) == [0, 1, 2, 3]
+
+
+def test_numbers_that_do_not_fit_are_refused():
+    m = model().half()
+    with pytest.raises(NumericalError, match=r"0\.weight with its changes .* 1e\+05, float16"):
+        lay(m, adding(m, 1e5, "0.weight"))
+    assert overlays_on(m) == ()
+
+
+def test_rounded_once():
+    """Three halves of an ulp are one ulp and a half, whichever way they come."""
+    m = model().to(torch.bfloat16)
+    m[0].weight.data.fill_(256.0)  # neighbours are 2 apart
+    overs = [adding(m, 0.75, "0.weight") for _ in range(2)]
+    for over in overs:
+        lay(m, over)
+    assert numbers(m)[0] == 258
+
+
+def test_the_order_is_that_of_laying():
+    """In float64 too: (0 + 1e16 - 1e16) + 1 is 1, and (0 + 1 + 1e16) - 1e16 is 0."""
+    m = model().double()
+    large, back, one = (adding(m, amount, "0.weight") for amount in (1e16, -1e16, 1.0))
+    for order, expected in (((large, back, one), 1.0), ((one, large, back), 0.0)):
+        for over in order:
+            lay(m, over)
+        assert numbers(m)[0] == expected
+        for over in order:
+            lift(m, over)
+    for over in (one, large, back):
+        lay(m, over)
+    lift(m, one)
+    lay(m, one)
+    assert numbers(m)[0] == 1.0
+
+
+def test_copies_own_what_they_were_copied_with():
+    m = model()
+    lay(m, adding(m, 10, "0.weight"))
+    for twin in (copy.deepcopy(m), pickle.loads(pickle.dumps(m))):
+        assert (numbers(twin), overlays_on(twin)) == ([10, 1, 2, 3], ())
+        lay(twin, over := adding(twin, 1, "0.weight"))
+        lift(twin, over)
+        assert numbers(twin) == [10, 1, 2, 3]
+    assert len(overlays_on(m)) == 1
+    assert overlays_on(copy.copy(m)) == overlays_on(m)
+
+
+def test_a_model_made_in_inference_mode_can_be_changed():
+    with torch.inference_mode():
+        m = model()
+    over = adding(m, 10, "0.weight")
+    lay(m, over)
+    assert numbers(m)[0] == 10
+    lift(m, over)
+    assert numbers(m)[0] == 0
+
+
+def test_a_parameter_replaced_by_something_else_is_refused():
+    m = model()
+    over = adding(m, 10, "0.weight")
+    lay(m, over)
+    torch.nn.utils.parametrize.register_parametrization(m[0], "weight", nn.Identity())
+    with pytest.raises(InputError, match=r"0\.weight was moved, converted, replaced"):
+        lift(m, over)
