@@ -113,8 +113,7 @@ class StatisticsRun:
         }
 
     def _begin(self, lm: LanguageModel, run: dict[str, Any]) -> dict[str, Any]:
-        for left in self.out.glob(f".{STATE}.*.tmp"):  # of a process that was killed while it wrote
-            left.unlink(missing_ok=True)
+        self._tidy(run["layers"])
         found = read_manifest(self.out)
         if found is not None:
             _require_same(self.out, found["run"], run)
@@ -132,6 +131,12 @@ class StatisticsRun:
         }
         _write_manifest(self.out, manifest)
         return manifest
+
+    def _tidy(self, layers: Sequence[int]) -> None:
+        """Remove the temporary files of a process that was killed while it wrote."""
+        for name in (MANIFEST, STATE, *(moment_file(layer, self.part) for layer in layers)):
+            for left in self.out.glob(f".{name}.*.tmp"):
+                left.unlink(missing_ok=True)
 
     def _require_no_moments(self, layers: Sequence[int]) -> None:
         there = [name for layer in layers if (self.out / (name := moment_file(layer, self.part))).exists()]
