@@ -51,7 +51,7 @@ class Speeds:
 
 def organism():
     lm = knowedit.load("organism-gpt2")
-    return lm, 5, (lm.folder / "statistics.txt").read_text(encoding="utf-8").splitlines(), 7
+    return lm, 5, (lm.folder / "statistics.txt").read_text(encoding="utf-8").splitlines(), 5
 
 
 def gpt2_small():

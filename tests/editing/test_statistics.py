@@ -128,7 +128,8 @@ def test_a_limit_reads_no_text_beyond_it(family):
         yield from TEXTS[:2]
         raise AssertionError("read too far")
 
-    assert collect_second_moments(family, texts(), [1], reading=Reading(max_texts=2))[1].count
+    for limit in (Reading(max_texts=2), Reading(max_tokens=len(family.tokenizer(TEXTS[0])["input_ids"]) + 1)):
+        assert collect_second_moments(family, texts(), [1], reading=limit)[1].count
 
 
 def test_long_texts_are_cut_at_the_models_positions(family):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -25,6 +26,7 @@ from knowedit.editing import (
     text_list,
 )
 from knowedit.editing import key_sums as key_sums_module
+from knowedit.editing import statistics_run as statistics_run_module
 from knowedit.editing import text_chunks as text_chunks_module
 from knowedit.editing.statistics_run import MANIFEST, STATE
 from knowedit.errors import FileFormatError, InputError
@@ -337,3 +339,26 @@ def test_killed_by_the_system(tiny_gpt2, tmp_path):
     make(out, corpus).gather(lm)
     make(tmp_path / "whole", corpus).gather(lm)
     assert content(out) == content(tmp_path / "whole")
+
+
+def test_writing_the_state_takes_a_twentieth_of_the_time_at_most(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(statistics_run_module.time, "monotonic", lambda: now)
+    cadence, written = statistics_run_module._Cadence(60.0), []
+    for now in map(float, range(2000)):  # a chunk a second, and 10 seconds for each write
+        if written and now < written[-1] + 10:
+            continue
+        if cadence.is_due():
+            written.append(now)
+            now += 10
+            cadence.note_written()
+    assert written[0] == 60
+    assert {b - a for a, b in itertools.pairwise(written)} == {210.0}
+
+
+def test_a_cadence_of_nothing_writes_every_time():
+    cadence = statistics_run_module._Cadence(0.0)
+    for _ in range(3):
+        assert cadence.is_due()
+        time.sleep(0.01)
+        cadence.note_written()

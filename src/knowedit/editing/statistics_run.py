@@ -59,7 +59,8 @@ class StatisticsRun:
         out: the folder; created if it is not there.
         part: which projection's inputs.
         reading: limits, windows and batches.
-        checkpoint_seconds: how often the state is written at most. 0 writes it after every chunk.
+        checkpoint_seconds: how often the state is written at most; less often where writing it takes long
+            (a state is two matrices a layer). 0 writes it after every chunk.
     """
 
     corpus: Corpus
@@ -152,13 +153,12 @@ class StatisticsRun:
         self._restore(sums)
         texts = self.corpus.read()
         self._skip(texts, sums.position)
-        steps = _Steps(sums, watch)
-        written = time.monotonic()
+        steps, cadence = _Steps(sums, watch), _Cadence(self.checkpoint_seconds)
         for chunk in chunks(lm, texts, reading, sums.position):
             sums.add(chunk, after_batch=steps.of(chunk))
-            if time.monotonic() - written >= self.checkpoint_seconds:
+            if cadence.is_due():
                 self._save(sums)
-                written = time.monotonic()
+                cadence.note_written()
         if not sums.position.tokens:
             raise InputError("there is no text to gather key statistics from: give at least one with a token")
         self._save(sums)
@@ -198,6 +198,23 @@ class StatisticsRun:
         _write_manifest(self.out, done)
         (self.out / STATE).unlink(missing_ok=True)
         return done
+
+
+class _Cadence:
+    """When the state is written: at most every so many seconds, and for at most a twentieth of the time."""
+
+    def __init__(self, seconds: float):
+        self._seconds = self._wait = seconds
+        self._asked = self._written = time.monotonic()
+
+    def is_due(self) -> bool:
+        self._asked = time.monotonic()
+        return self._asked - self._written >= self._wait
+
+    def note_written(self) -> None:
+        self._written = time.monotonic()
+        took = self._written - self._asked
+        self._wait = max(self._seconds, 20 * took) if self._seconds else 0.0
 
 
 class _Steps:
