@@ -3,8 +3,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from knowedit.editing import collect_second_moment, save_second_moment, second_moment
-from knowedit.errors import InputError
+from knowedit.editing import (
+    Reading,
+    collect_second_moment,
+    collect_second_moments,
+    load_second_moment,
+    save_second_moment,
+    second_moment,
+)
+from knowedit.editing import text_chunks as text_chunks_module
+from knowedit.editing.key_sums import KeySums
+from knowedit.editing.text_chunks import PROBES, Position, chunks
+from knowedit.errors import BaseMismatchError, FileFormatError, InputError, NumericalError
 from knowedit.models import load
 from tests.editing import oracles
 from tests.models.oracles import full_logits
@@ -17,18 +27,22 @@ TEXTS = [
 ]
 
 
-def slow_moment(lm, layer):
-    total, count = torch.zeros(lm.inner_width, lm.inner_width, dtype=torch.float64), 0
-    for text in filter(None, TEXTS):
+def slow_moment(lm, layer, part="mlp_down", rows=None):
+    """One row at a time through the whole model, a plain hook, and outer products in a loop."""
+    module = oracles.down(lm, layer) if part == "mlp_down" else lm.module(part, layer)
+    total, count = 0, 0
+    for ids in rows or [lm.tokenizer(text)["input_ids"] for text in TEXTS if text]:
         seen = []
-        handle = oracles.down(lm, layer).register_forward_pre_hook(
-            lambda _m, args, seen=seen: seen.append(args[0])
-        )
-        full_logits(lm, lm.tokenizer(text)["input_ids"])
+        handle = module.register_forward_pre_hook(lambda _m, args, seen=seen: seen.append(args[0]))
+        full_logits(lm, ids)
         handle.remove()
-        keys = seen[0][0].double()
-        total, count = total + keys.T @ keys, count + len(keys)
+        for key in seen[0][0].double():
+            total, count = total + torch.outer(key, key), count + 1
     return total / count, count
+
+
+def assert_close(found, expected):
+    torch.testing.assert_close(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
@@ -37,16 +51,169 @@ def test_moment_equals_one_forward_a_text(family, batch_size):
     found = collect_second_moment(family, TEXTS, 2, batch_size=batch_size)
     expected, count = slow_moment(family, 2)
     assert found.count == count
-    torch.testing.assert_close(found.matrix, expected, atol=1e-4, rtol=1e-4)
+    assert_close(found.matrix, expected)
 
 
-def test_no_text_is_refused(family):
-    with pytest.raises(InputError, match="no text"):
-        collect_second_moment(family, ["", ""], 0)
+@pytest.mark.parametrize("part", ["mlp_down", "mlp_up", "attention_out"])
+def test_any_projections_inputs(family, part):
+    found = collect_second_moments(family, TEXTS, [1, 3], part=part)
+    for layer, moment in found.items():
+        assert_close(moment.matrix, slow_moment(family, layer, part)[0])
+
+
+def test_several_layers_in_one_pass_equal_each_alone(family):
+    together = collect_second_moments(family, TEXTS, [3, 0, 2])
+    assert list(together) == [3, 0, 2]
+    for layer, moment in together.items():
+        alone = collect_second_moments(family, TEXTS, [layer])[layer]
+        assert torch.equal(moment.raw_sum, alone.raw_sum)
+        assert moment.count == alone.count
+
+
+def test_a_pass_ends_at_the_last_layer(family, monkeypatch):
+    def never(*args, **kwargs):
+        raise AssertionError("a later part was run")
+
+    for module in (*family.blocks[2:], family.module("mlp_down", 1), family.module("head")):
+        monkeypatch.setattr(module, "forward", never)
+    assert collect_second_moments(family, TEXTS, [0, 1])[1].count
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 7, 40, 10_000])
+def test_batching_changes_rounding_only(family, batch_tokens):
+    texts = [text * n for n in (1, 2, 1) for text in TEXTS]
+    expected = collect_second_moments(family, texts, [2], reading=Reading(batch_tokens=4096))[2]
+    found = collect_second_moments(family, texts, [2], reading=Reading(batch_tokens=batch_tokens))[2]
+    assert found.count == expected.count
+    assert_close(found.matrix, expected.matrix)
+
+
+def test_a_batch_keeps_to_its_budget(family):
+    reading = Reading(batch_tokens=30, batch_texts=3).resolved(family)
+    texts = ["Marie " * n for n in range(1, 20)]
+    rows = [
+        batch
+        for chunk in chunks(family, iter(texts), reading, Position())
+        for batch in chunk.batches(reading)
+    ]
+    for batch in rows:
+        assert len(batch) <= 3
+        assert len(batch) == 1 or len(batch) * max(len(row.ids) for row in batch) <= 30
+        assert len({row.half for row in batch}) == 1
+    assert sorted(row.text for batch in rows for row in batch) == list(range(19))
+
+
+def test_any_number_format_is_summed_in_float64(fresh_lm):
+    lm = fresh_lm("gpt2")
+    lm.model.to(torch.bfloat16)
+    found = collect_second_moment(lm, TEXTS, 2, batch_size=1)
+    assert found.raw_sum.dtype == torch.float64
+    expected, _ = slow_moment(lm, 2)
+    torch.testing.assert_close(found.matrix, expected, atol=1e-12 * float(expected.abs().max()), rtol=0)
+
+
+def test_limits_count_texts_and_tokens(family):
+    rows = [family.tokenizer(text)["input_ids"] for text in TEXTS if text]
+    two = collect_second_moments(family, TEXTS, [1], reading=Reading(max_texts=2))[1]
+    assert two.count == sum(map(len, rows[:2]))
+    for limit in (1, len(rows[0]), len(rows[0]) + 2, 10_000):
+        found = collect_second_moments(family, TEXTS, [1], reading=Reading(max_tokens=limit))[1]
+        assert found.count == min(limit, sum(map(len, rows)))
+    cut = collect_second_moments(family, TEXTS, [1], reading=Reading(max_tokens=len(rows[0]) + 2))[1]
+    assert_close(cut.matrix, slow_moment(family, 1, rows=[rows[0], rows[1][:2]])[0])
+
+
+def test_a_limit_reads_no_text_beyond_it(family):
+    def texts():
+        yield from TEXTS[:2]
+        raise AssertionError("read too far")
+
+    for limit in (Reading(max_texts=2), Reading(max_tokens=len(family.tokenizer(TEXTS[0])["input_ids"]) + 1)):
+        assert collect_second_moments(family, texts(), [1], reading=limit)[1].count
 
 
 def test_long_texts_are_cut_at_the_models_positions(family):
     assert collect_second_moment(family, ["Paris " * 500], 0).count == family.max_tokens
+
+
+def test_long_texts_are_split_if_asked(family):
+    text = "Paris is a city. " * 9
+    ids = family.tokenizer(text)["input_ids"]
+    reading = Reading(window=20, split=True)
+    found = collect_second_moments(family, [text], [2], reading=reading)[2]
+    assert found.count == len(ids)
+    pieces = [ids[i : i + 20] for i in range(0, len(ids), 20)]
+    assert_close(found.matrix, slow_moment(family, 2, rows=pieces)[0])
+    cut = collect_second_moments(family, [text], [2], reading=Reading(window=20))[2]
+    assert_close(cut.matrix, slow_moment(family, 2, rows=pieces[:1])[0])
+
+
+def test_a_window_beyond_the_positions_is_refused(family):
+    with pytest.raises(InputError, match="64 positions, 65 tokens"):
+        collect_second_moments(family, TEXTS, [0], reading=Reading(window=65))
+
+
+@pytest.mark.parametrize("name", ["max_texts", "max_tokens", "window", "batch_tokens", "batch_texts"])
+def test_a_reading_of_nothing_is_refused(name):
+    with pytest.raises(InputError, match=f"{name} is 0: expected at least 1"):
+        Reading(**{name: 0})
+
+
+def test_no_text_is_refused(family):
+    for texts in ([], ["", ""]):
+        with pytest.raises(InputError, match="no text"):
+            collect_second_moment(family, texts, 0)
+    with pytest.raises(InputError, match="write \\[text\\]"):
+        collect_second_moment(family, "Paris", 0)
+
+
+def test_an_unknown_layer_or_part_is_refused_before_any_text_is_read(family):
+    def texts():
+        raise AssertionError("read")
+        yield
+
+    with pytest.raises(InputError, match="layers go from 0 to 3"):
+        collect_second_moments(family, texts(), [0, 4])
+    with pytest.raises(InputError, match="not a projection"):
+        collect_second_moments(family, texts(), [0], part="block")
+
+
+def test_a_bad_key_is_found_and_placed(fresh_lm, monkeypatch):
+    monkeypatch.setattr(text_chunks_module, "BATCHES_A_CHUNK", 1)
+    lm = fresh_lm("gpt2")
+    lm.module("embedding").weight.data[lm.tokenizer("Marie")["input_ids"][0]] = torch.nan
+    texts = ["Paris is a city.", "Norway is.", "Marie Curie", "Paris"]
+    with pytest.raises(NumericalError, match=r"mlp_down in layer 0 .* texts 2 to 2"):
+        collect_second_moments(lm, texts, [0], reading=Reading(batch_tokens=1))
+
+
+@pytest.mark.parametrize("texts", [1, 2, 15, 16, 17, 32, 33, 100, 257])
+def test_keys_for_the_convergence_are_spread_over_the_texts(texts):
+    stride = Position(texts=texts).stride
+    kept = range(0, texts, stride)
+    assert min(texts, PROBES // 2 + 1) <= len(kept) <= PROBES
+
+
+def test_the_kept_keys_are_keys_of_the_texts(family, monkeypatch):
+    monkeypatch.setattr(text_chunks_module, "BATCHES_A_CHUNK", 1)
+    texts = [f"{text} {n}" for n in range(9) for text in TEXTS if text]
+    reading = Reading(batch_tokens=60).resolved(family)
+    sums = KeySums(family, [2], "mlp_down", reading)
+    for chunk in chunks(family, iter(texts), reading, Position()):
+        sums.add(chunk)
+    kept = sums.keys(2)
+    assert len(kept) == 14
+    for key, text in zip(kept, texts[::2], strict=True):
+        seen = []
+        handle = oracles.down(family, 2).register_forward_pre_hook(
+            lambda _m, args, seen=seen: seen.append(args[0])
+        )
+        full_logits(family, family.tokenizer(text)["input_ids"])
+        handle.remove()
+        assert (seen[0][0].double() - torch.from_numpy(key)).abs().amax(1).min() < 1e-5
+
+
+# Files
 
 
 def test_the_folder_keeps_it(tiny_folder):
@@ -68,3 +235,46 @@ def test_the_folders_text_serves_other_layers(tiny_folder):
     lm = load(str(tiny_folder))
     assert torch.equal(second_moment(lm, 3).matrix, collect_second_moment(lm, TEXTS, 3).matrix)
     (tiny_folder / "knowedit.json").unlink()
+
+
+@pytest.fixture
+def kept(tiny_folder):
+    lm = load(str(tiny_folder))
+    save_second_moment(lm, 1, collect_second_moment(lm, TEXTS, 1))
+    path = tiny_folder / "second_moment_1.safetensors"
+    yield lm, path
+    path.unlink()
+
+
+def test_a_moment_is_read_for_its_own_layer(kept):
+    lm, path = kept
+    assert torch.equal(load_second_moment(path, lm, 1).matrix, second_moment(lm, 1).matrix)
+
+
+def test_a_moment_of_something_else_is_refused_with_what_differs(kept, fresh_lm):
+    lm, path = kept
+    with pytest.raises(BaseMismatchError, match="its layer is 1, expected 2"):
+        load_second_moment(path, lm, 2)
+    with pytest.raises(BaseMismatchError, match="its part is mlp_down, expected mlp_up"):
+        load_second_moment(path, lm, 1, "mlp_up")
+    other = fresh_lm(lm.model.config.model_type, seed=1)
+    with pytest.raises(BaseMismatchError, match=r"its model is [0-9a-f]{12}…, expected [0-9a-f]{12}…"):
+        load_second_moment(path, other, 1)
+    # The same layer of a wider model, where only the shapes would tell.
+    wider = fresh_lm(lm.model.config.model_type, n_embd=64)
+    with pytest.raises(BaseMismatchError, match="its model is"):
+        load_second_moment(path, wider, 1)
+
+
+def test_a_moment_that_says_nothing_is_refused(kept, tmp_path):
+    lm, path = kept
+    second_moment(lm, 1).save(tmp_path / "plain")
+    with pytest.raises(InputError, match="does not say which model and layer"):
+        load_second_moment(tmp_path / "plain", lm, 1)
+    with pytest.raises(InputError, match="layers go from 0 to 3"):
+        load_second_moment(path, lm, 4)
+    with pytest.raises(InputError, match="no file"):
+        load_second_moment(tmp_path / "none", lm, 1)
+    (tmp_path / "bad").write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(FileFormatError):
+        load_second_moment(tmp_path / "bad", lm, 1)

@@ -151,6 +151,52 @@ def export(
 
 
 @app.command()
+def stats(
+    layers: Annotated[str, typer.Option(help="The layers, for instance 3-7,10; one pass serves all.")],
+    out: Annotated[Path, typer.Option(help="The folder of the run; the same command again goes on.")],
+    text: Annotated[Path | None, typer.Option(help="A file with one text a line.")] = None,
+    jsonl: Annotated[Path | None, typer.Option(help="A file with one JSON object a line.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A data set: an id on the Hub, a local file or folder.")
+    ] = None,
+    field: Annotated[str, typer.Option(help="Where the text is, in JSONL or a data set.")] = "text",
+    split: Annotated[str, typer.Option(help="Which part of a data set.")] = "train",
+    config: Annotated[str | None, typer.Option(help="Which configuration of a data set.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Which revision of a data set on the Hub.")] = None,
+    shuffle: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Shuffle the texts with this seed.")
+    ] = None,
+    model: Model = DEFAULT_MODEL,
+    device: Annotated[str, typer.Option(help="Where the model runs, for instance cuda.")] = "cpu",
+    part: Annotated[str, typer.Option(help="The projection whose inputs are gathered.")] = "mlp_down",
+    max_texts: Annotated[int | None, typer.Option(min=1, help="Stop after so many texts.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop after so many tokens.")] = None,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of a text that are read; by default the positions.")
+    ] = None,
+    split_long: Annotated[
+        bool, typer.Option("--split-long", help="Split longer texts instead of cutting them off.")
+    ] = False,
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a forward at most.")] = 4096,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=0, help="Keep the state about so often; 0 after every eight forwards.")
+    ] = 60.0,
+    install: Annotated[
+        bool, typer.Option("--install", help="Put the files into the model's folder as well.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Gather key statistics over text, which an edit needs; can be interrupted and resumed at any point."""
+    from knowedit.cli.stats import Source, StatsRequest, run_stats
+    from knowedit.editing import Reading
+
+    source = Source(text, jsonl, dataset, field, split, config, revision, shuffle)
+    reading = Reading(max_texts, max_tokens, window, split_long, batch_tokens)
+    request = StatsRequest(model, device, source, layers, part, reading, out, install, checkpoint_seconds)
+    run_stats(request, as_json=as_json)
+
+
+@app.command()
 def generate(
     prompt: Annotated[str, typer.Option(help="The beginning of the text.")],
     model: Model = DEFAULT_MODEL,

@@ -1,14 +1,25 @@
 """Change a fact in the weights: keys, values, ROME, and the edit as a file."""
 
 from knowedit.editing.application import Handle, applied_edits
+from knowedit.editing.convergence import Convergence, compare_halves
+from knowedit.editing.corpus import Corpus, jsonl_file, shuffled, text_file, text_list
+from knowedit.editing.dataset_corpus import dataset
 from knowedit.editing.edit import Edit
 from knowedit.editing.export import Adapter, check_folder
 from knowedit.editing.keys import subject_key
+from knowedit.editing.moment_files import load_second_moment
 from knowedit.editing.prefixes import PrefixPlan, sample_prefixes
 from knowedit.editing.profiles import PROFILES, SOURCES, profile
 from knowedit.editing.provenance import Preflight, Provenance
 from knowedit.editing.rome import ROME
-from knowedit.editing.statistics import collect_second_moment, save_second_moment, second_moment
+from knowedit.editing.statistics import (
+    collect_second_moment,
+    collect_second_moments,
+    save_second_moment,
+    second_moment,
+)
+from knowedit.editing.statistics_run import StatisticsRun
+from knowedit.editing.text_chunks import Reading
 from knowedit.editing.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of
 from knowedit.editing.values import Value, ValueSettings, optimise_value
 
@@ -19,6 +30,8 @@ __all__ = [
     "SOURCES",
     "Adapter",
     "Address",
+    "Convergence",
+    "Corpus",
     "Dense",
     "Edit",
     "Handle",
@@ -26,6 +39,8 @@ __all__ = [
     "PrefixPlan",
     "Preflight",
     "Provenance",
+    "Reading",
+    "StatisticsRun",
     "Update",
     "Updates",
     "Value",
@@ -33,11 +48,19 @@ __all__ = [
     "applied_edits",
     "check_folder",
     "collect_second_moment",
+    "collect_second_moments",
+    "compare_halves",
+    "dataset",
+    "jsonl_file",
     "kind_of",
+    "load_second_moment",
     "optimise_value",
     "profile",
     "sample_prefixes",
     "save_second_moment",
     "second_moment",
+    "shuffled",
     "subject_key",
+    "text_file",
+    "text_list",
 ]

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
+from knowedit.editing.corpus import text_file
+from knowedit.editing.key_sums import KeySums
+from knowedit.editing.moment_files import MLP_DOWN, MODEL_ENTRY, moment_entries, moment_file
+from knowedit.editing.text_chunks import Position, Reading, chunks
 from knowedit.errors import InputError
 from knowedit.linalg import SecondMoment
-from knowedit.models import LanguageModel, Site, batch, capture, encode, fingerprint
+from knowedit.models import LanguageModel, fingerprint
 from knowedit.registry import notes
 
-MODEL_ENTRY = "model"
-LAYER_ENTRY = "layer"
 
-
-def moment_file(layer: int) -> str:
-    """The name under which a model's folder keeps the moment of a layer."""
-    return f"second_moment_{layer}.safetensors"
-
-
-@torch.no_grad()
 def collect_second_moment(
     lm: LanguageModel, texts: Iterable[str], layer: int, *, batch_size: int = 16
 ) -> SecondMoment:
@@ -31,35 +25,57 @@ def collect_second_moment(
         lm: the unedited model.
         texts: any number of texts, cut at the model's positions.
         layer: whose MLP.
-        batch_size: texts per forward; changes nothing but memory and time.
+        batch_size: texts per forward at most; changes nothing but memory, time and rounding.
 
     Returns:
         The moment ``(d_in, d_in)`` over every token of every text.
 
     Raises:
         InputError: no such layer, or no text with a token.
+        NumericalError: a key that is NaN or infinite.
     """
-    lm.check_layer(layer)
-    site = Site(layer, "mlp_down", "input")
-    moment: SecondMoment | None = None
-    for ids in _batches(lm, texts, batch_size):
-        data = batch(lm, ids)
-        with capture(lm, [site]) as found:
-            lm.logits(data, data.last)
-        keys = found[site][data.mask.bool()].double()
-        moment = (SecondMoment.zeros(keys.shape[1], like=keys) if moment is None else moment).update(keys)
-    if moment is None:
+    return collect_second_moments(lm, texts, [layer], reading=Reading(batch_texts=batch_size))[layer]
+
+
+def collect_second_moments(
+    lm: LanguageModel,
+    texts: Iterable[str],
+    layers: Sequence[int],
+    *,
+    part: str = MLP_DOWN,
+    reading: Reading | None = None,
+) -> dict[int, SecondMoment]:
+    """`collect_second_moment` for several layers in one pass, which ends at the last of them.
+
+    Args:
+        lm: the unedited model.
+        texts: any number of texts.
+        layers: whose projection.
+        part: which projection's inputs.
+        reading: limits, windows and batches.
+
+    Raises:
+        InputError: no such layer or part, no layer, or no text with a token.
+        NumericalError: a key that is NaN or infinite.
+    """
+    for layer in layers:
+        lm.projection(lm.check_layer(layer), part)
+    settled = (reading or Reading()).resolved(lm)
+    sums = KeySums(lm, layers, part, settled)
+    for chunk in chunks(lm, _iterator(texts), settled, Position()):
+        sums.add(chunk)
+    if not sums.position.tokens:
         raise InputError("there is no text to gather key statistics from: give at least one with a token")
-    return moment
+    return {layer: sums.moment(layer) for layer in layers}
 
 
-def _batches(lm: LanguageModel, texts: Iterable[str], size: int) -> Iterable[Sequence[list[int]]]:
-    rows = (ids[: lm.max_tokens] for text in texts if (ids := encode(lm.tokenizer, text)))
-    while chunk := list(islice(rows, size)):
-        yield chunk
+def _iterator(texts: Iterable[str]) -> Iterator[str]:
+    if isinstance(texts, str):
+        raise InputError("a single text was given where a list of texts belongs: write [text]")
+    return iter(texts)
 
 
-def save_second_moment(lm: LanguageModel, layer: int, moment: SecondMoment) -> None:
+def save_second_moment(lm: LanguageModel, layer: int, moment: SecondMoment, *, part: str = MLP_DOWN) -> None:
     """Keep a moment in the model's folder, where `second_moment` finds it.
 
     Raises:
@@ -69,14 +85,15 @@ def save_second_moment(lm: LanguageModel, layer: int, moment: SecondMoment) -> N
         raise InputError(
             f"{lm.name} has no folder: save the moment with SecondMoment.save and pass statistics="
         )
-    entries = {MODEL_ENTRY: fingerprint(lm).digest, LAYER_ENTRY: str(layer)}
-    moment.save(lm.folder / moment_file(layer), metadata=entries)
+    entries = moment_entries(fingerprint(lm, with_edits=True).digest, layer, part)
+    moment.save(lm.folder / moment_file(layer, part), metadata=entries)
 
 
 def second_moment(lm: LanguageModel, layer: int) -> SecondMoment:
     """The moment for a layer from the model's folder: stored, or gathered from the texts kept there.
 
-    A stored moment of other weights (another number format, or an edit applied) is not used.
+    A stored moment of other weights (another number format, say) is not used. While edits are applied it is that of
+    the model without them, as for every edit in a row.
 
     Raises:
         InputError: the folder has neither; says how to gather one.
@@ -91,7 +108,6 @@ def second_moment(lm: LanguageModel, layer: int) -> SecondMoment:
     if lm.folder is None or texts is None:
         raise InputError(
             f"no key statistics are known for layer {layer} of {lm.name} as its weights are now: gather them with "
-            "knowedit.editing.collect_second_moment(lm, texts, layer) and pass statistics="
+            "knowedit stats, or knowedit.editing.collect_second_moment(lm, texts, layer), and pass statistics="
         )
-    lines = (lm.folder / str(texts)).read_text(encoding="utf-8").splitlines()
-    return collect_second_moment(lm, lines, layer)
+    return collect_second_moment(lm, text_file(lm.folder / str(texts)).read(), layer)

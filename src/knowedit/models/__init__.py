@@ -21,6 +21,7 @@ from knowedit.models.scoring import (
     target_log_probabilities,
     target_token_log_probabilities,
 )
+from knowedit.models.truncated import visit
 
 __all__ = [
     "FAMILIES",
@@ -56,4 +57,5 @@ __all__ = [
     "target_log_probabilities",
     "target_token_log_probabilities",
     "tensor_digest",
+    "visit",
 ]

@@ -1,0 +1,364 @@
+"""A run that is stopped anywhere and started again writes the bytes that one in peace writes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from knowedit import tensorfile
+from knowedit.editing import (
+    Corpus,
+    Reading,
+    StatisticsRun,
+    collect_second_moments,
+    load_second_moment,
+    text_file,
+    text_list,
+)
+from knowedit.editing import key_sums as key_sums_module
+from knowedit.editing import statistics_run as statistics_run_module
+from knowedit.editing import text_chunks as text_chunks_module
+from knowedit.editing.statistics_run import MANIFEST, STATE
+from knowedit.errors import FileFormatError, InputError
+from knowedit.models import load
+
+ROOT = Path(__file__).parents[2]
+TEXTS = [f"Paris number {n} is a city in Brazil. {'Marie Curie ' * (n % 7)}" for n in range(60)]
+READING = Reading(batch_tokens=64)
+
+
+class Stopped(BaseException):
+    """Like Ctrl-C: nothing may catch it."""
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(text_chunks_module, "BATCHES_A_CHUNK", 2)
+
+
+def make(out, texts=TEXTS, **fields):
+    fields = {"layers": (2, 0), "reading": READING, "checkpoint_seconds": 0.0} | fields
+    return StatisticsRun(texts if isinstance(texts, Corpus) else text_list(texts), out=out, **fields)
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_gpt2):
+    return tiny_gpt2
+
+
+@pytest.fixture(scope="module")
+def undisturbed(lm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_chunks_module, "BATCHES_A_CHUNK", 2)
+        make(folder).gather(lm)
+    return content(folder)
+
+
+def test_the_files_hold_the_moments(lm, tmp_path):
+    manifest = make(tmp_path / "new" / "out").gather(lm)
+    folder = tmp_path / "new" / "out"
+    assert set(content(folder)) == {MANIFEST, "second_moment_0.safetensors", "second_moment_2.safetensors"}
+    expected = collect_second_moments(lm, TEXTS, [0, 2], reading=READING)
+    for row in manifest["layers"]:
+        found = load_second_moment(folder / row["file"], lm, row["layer"])
+        assert torch.equal(found.raw_sum, expected[row["layer"]].raw_sum)
+        assert row["tokens"] == found.count == manifest["seen"]["tokens"]
+    assert manifest == json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    assert manifest["complete"] is True
+    assert manifest["seen"]["texts"] == 60
+    assert manifest["seen"]["texts_sha256"] == manifest["run"]["corpus"]["sha256"]
+    assert [row["layer"] for row in manifest["layers"]] == [0, 2]
+    assert manifest["layers"][0]["change"] > 0
+
+
+def test_another_part_has_other_files(lm, tmp_path):
+    (row,) = make(tmp_path, part="mlp_up", layers=(1,)).gather(lm)["layers"]
+    assert row["file"] == "second_moment_1_mlp_up.safetensors"
+    assert load_second_moment(tmp_path / row["file"], lm, 1, "mlp_up").dim == lm.width
+
+
+def test_the_cadence_of_checkpoints_changes_nothing(lm, tmp_path, undisturbed):
+    make(tmp_path / "rare", checkpoint_seconds=1e9).gather(lm)
+    assert content(tmp_path / "rare") == undisturbed
+
+
+def interrupt(lm, run, monkeypatch, batches):
+    """Stop a run in the middle of its ``batches``-th forward from now."""
+    left = batches
+
+    def visit(*args):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Stopped
+        real(*args)
+
+    real = key_sums_module.visit
+    with monkeypatch.context() as patch:
+        patch.setattr(key_sums_module, "visit", visit)
+        try:
+            run.gather(lm)
+        except Stopped:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("batches", [*range(12), 20, 30])
+def test_stopped_once_at_any_forward(lm, tmp_path, monkeypatch, undisturbed, batches):
+    run = make(tmp_path / "stopped")
+    assert interrupt(lm, run, monkeypatch, batches)
+    run.gather(lm)
+    assert content(run.out) == undisturbed
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stopped_again_and_again(lm, tmp_path, monkeypatch, undisturbed, seed):
+    draw = random.Random(seed)
+    run, stops = make(tmp_path / "stopped"), 0
+    while interrupt(lm, run, monkeypatch, draw.randrange(3, 12)):
+        stops += 1
+    assert stops >= 3
+    assert content(run.out) == undisturbed
+
+
+@pytest.mark.parametrize("write", range(9))
+def test_stopped_in_the_middle_of_a_write(lm, tmp_path, monkeypatch, undisturbed, write):
+    """Half of the bytes are on the disk, under the temporary name, when the process dies."""
+    left = write
+
+    def fsync(number):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.truncate(number, os.fstat(number).st_size // 2)
+            raise Stopped
+
+    run = make(tmp_path / "stopped")
+    with monkeypatch.context() as patch:
+        patch.setattr(tensorfile.os, "fsync", fsync)
+        patch.setattr(Path, "unlink", lambda *args, **kwargs: None)  # a killed process does not tidy up
+        with pytest.raises(Stopped):
+            run.gather(lm)
+    assert list(run.out.glob(".*.tmp"))
+    run.gather(lm)
+    assert content(run.out) == undisturbed
+
+
+@pytest.mark.parametrize("renames", range(8))
+def test_stopped_between_two_files(lm, tmp_path, monkeypatch, undisturbed, renames):
+    left, real = renames, Path.replace
+
+    def replace(self, target):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Stopped
+        return real(self, target)
+
+    run = make(tmp_path / "stopped", checkpoint_seconds=1e9)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        try:
+            run.gather(lm)
+        except Stopped:
+            assert renames < 5
+    run.gather(lm)
+    assert content(run.out) == undisturbed
+
+
+def test_work_that_was_kept_is_not_done_again(lm, tmp_path, monkeypatch):
+    seen = []
+    interrupt(lm, make(tmp_path), monkeypatch, 12)
+    make(tmp_path).gather(lm, watch=seen.append)
+    whole = []
+    make(tmp_path / "whole").gather(lm, watch=whole.append)
+    assert 0 <= len(seen) - (len(whole) - 12) <= 4  # what was not kept is less than one chunk
+    assert seen[-1].tokens == whole[-1].tokens == whole[-1].fresh
+    assert seen[-1].texts == whole[-1].texts == 60
+    assert seen[-1].fresh < whole[-1].fresh
+    assert seen[0].tokens > seen[0].fresh
+
+
+def test_a_finished_run_is_read_and_not_run(lm, tmp_path, monkeypatch):
+    manifest = make(tmp_path).gather(lm)
+    before = content(tmp_path)
+    monkeypatch.setattr(key_sums_module, "visit", None)
+    assert make(tmp_path).gather(lm) == manifest
+    assert content(tmp_path) == before
+
+
+def test_a_finished_run_whose_files_are_gone_is_run_again(lm, tmp_path, undisturbed):
+    make(tmp_path / "a").gather(lm)
+    (tmp_path / "a" / "second_moment_0.safetensors").unlink()
+    make(tmp_path / "a").gather(lm)
+    assert content(tmp_path / "a") == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"layers": (0, 1)}, r"layers is \[0, 2\] there and \[0, 1\] here"),
+        ({"part": "mlp_up"}, "part is mlp_down there and mlp_up here"),
+        ({"reading": Reading(batch_tokens=65)}, "batch_tokens is 64 there and 65 here"),
+        ({"reading": Reading(batch_tokens=64, max_texts=3)}, "max_texts is None there and 3 here"),
+        ({"reading": Reading(batch_tokens=64, window=9)}, "window is 64 there and 9 here"),
+        ({"texts": TEXTS[1:]}, "corpus sha256 is [0-9a-f]+ there and [0-9a-f]+ here;"),
+    ],
+)
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_run_in_the_folder_is_refused(lm, tmp_path, monkeypatch, change, words, finished):
+    if finished:
+        make(tmp_path).gather(lm)
+    else:
+        interrupt(lm, make(tmp_path), monkeypatch, 6)
+    before = content(tmp_path)
+    with pytest.raises(InputError, match=words):
+        make(tmp_path, **change).gather(lm)
+    assert content(tmp_path) == before
+
+
+def test_another_model_is_refused(lm, fresh_lm, tmp_path, monkeypatch):
+    interrupt(lm, make(tmp_path), monkeypatch, 6)
+    with pytest.raises(InputError, match=r"model is [0-9a-f]+ there and [0-9a-f]+ here"):
+        make(tmp_path).gather(fresh_lm("gpt2", seed=1))
+
+
+def test_the_same_weights_in_another_object_go_on(lm, fresh_lm, tmp_path, monkeypatch, undisturbed):
+    run = make(tmp_path / "stopped")
+    interrupt(lm, run, monkeypatch, 6)
+    run.gather(fresh_lm("gpt2"))
+    assert content(run.out) == undisturbed
+
+
+def test_texts_that_changed_without_a_new_name_are_refused(lm, tmp_path, monkeypatch):
+    """A data set on the Hub, for instance, whose identity is no hash of its content."""
+    identity = {"kind": "dataset", "id": "some/where"}
+    first = Corpus("some/where", identity, lambda: iter(TEXTS))
+    changed = Corpus("some/where", identity, lambda: iter(["Rome", *TEXTS[1:]]))
+    shorter = Corpus("some/where", identity, lambda: iter(TEXTS[:2]))
+    interrupt(lm, make(tmp_path, first), monkeypatch, 6)
+    for other in (changed, shorter):
+        with pytest.raises(InputError, match=r"first \d+ texts of some/where are not those"):
+            make(tmp_path, other).gather(lm)
+    assert make(tmp_path, first).gather(lm)["seen"]["texts"] == 60
+
+
+def test_files_of_no_run_are_not_replaced(lm, tmp_path):
+    (tmp_path / "second_moment_2.safetensors").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"holds second_moment_2\.safetensors and no manifest"):
+        make(tmp_path).gather(lm)
+    assert content(tmp_path) == {"second_moment_2.safetensors": b"mine"}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"kind": "knowedit.statistics", "schema": 2}'])
+def test_a_manifest_that_is_none_is_refused(lm, tmp_path, text):
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(FileFormatError, match="manifest"):
+        make(tmp_path).gather(lm)
+
+
+def test_an_altered_state_is_refused(lm, tmp_path, monkeypatch):
+    interrupt(lm, make(tmp_path), monkeypatch, 6)
+    state = bytearray((tmp_path / STATE).read_bytes())
+    state[-1] ^= 1
+    (tmp_path / STATE).write_bytes(state)
+    with pytest.raises(FileFormatError, match="altered"):
+        make(tmp_path).gather(lm)
+
+
+def test_bad_input_leaves_no_folder(lm, tmp_path):
+    for fields, words in (
+        ({"layers": ()}, "no layer"),
+        ({"layers": (4,)}, "layers go from 0 to 3"),
+        ({"part": "head"}, "not a projection"),
+        ({"reading": Reading(window=65)}, "64 positions"),
+    ):
+        with pytest.raises(InputError, match=words):
+            make(tmp_path / "out", **fields).gather(lm)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_text_with_a_token_is_refused(lm, tmp_path):
+    with pytest.raises(InputError, match="no text"):
+        make(tmp_path, ["", ""]).gather(lm)
+
+
+# In a process of its own, killed by the system
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from knowedit.editing import Reading, StatisticsRun, text_file
+from knowedit.editing import text_chunks
+from knowedit.models import load
+
+text_chunks.BATCHES_A_CHUNK = 2
+model, texts, out = sys.argv[1:]
+run = StatisticsRun(text_file(texts), (0, 2), Path(out), reading=Reading(batch_tokens=64), checkpoint_seconds=0.0)
+lm = load(model)
+print("ready", flush=True)
+run.gather(lm)
+"""
+
+
+def killed(arguments, seconds):
+    """Whether a run had to be killed ``seconds`` after it began."""
+    command = [sys.executable, "-c", SCRIPT, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        return process.wait() == -signal.SIGKILL
+
+
+def test_killed_by_the_system(tiny_gpt2, tmp_path):
+    model, texts, out = tmp_path / "model", tmp_path / "t.txt", tmp_path / "out"
+    tiny_gpt2.model.save_pretrained(model)
+    tiny_gpt2.tokenizer.save_pretrained(model)
+    texts.write_text("\n".join(TEXTS * 15), encoding="utf-8")
+    arguments = [str(model), str(texts), str(out)]
+    assert killed(arguments, 0.4)
+    assert (out / STATE).is_file()
+    corpus = text_file(texts)
+    lm = load(str(model))
+    make(out, corpus).gather(lm)
+    make(tmp_path / "whole", corpus).gather(lm)
+    assert content(out) == content(tmp_path / "whole")
+
+
+def test_writing_the_state_takes_a_twentieth_of_the_time_at_most(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(statistics_run_module.time, "monotonic", lambda: now)
+    cadence, written = statistics_run_module._Cadence(60.0), []
+    for now in map(float, range(2000)):  # a chunk a second, and 10 seconds for each write
+        if written and now < written[-1] + 10:
+            continue
+        if cadence.is_due():
+            written.append(now)
+            now += 10
+            cadence.note_written()
+    assert written[0] == 60
+    assert {b - a for a, b in itertools.pairwise(written)} == {210.0}
+
+
+def test_a_cadence_of_nothing_writes_every_time():
+    cadence = statistics_run_module._Cadence(0.0)
+    for _ in range(3):
+        assert cadence.is_due()
+        time.sleep(0.01)
+        cadence.note_written()
