@@ -9,7 +9,7 @@ import numpy as np
 from knowedit.errors import InputError
 from knowedit.linalg._arrays import EPSILON, Array, Host, require_float, require_ndim, require_shape, to_host
 from knowedit.linalg.factorised import FactorisedMoment
-from knowedit.linalg.insert import Moment
+from knowedit.linalg.moments import Moment
 from knowedit.linalg.second_moment import SecondMoment
 
 
