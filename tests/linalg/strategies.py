@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from .batch_laws import make_batch
 from .laws import make_problem
 
 few = settings(max_examples=40, deadline=None)
@@ -12,6 +13,10 @@ seeds = st.integers(0, 2**32 - 1)
 
 problems = st.builds(
     make_problem, seeds, d_out=st.integers(1, 4), d_in=st.integers(2, 8), extra=st.integers(4, 12)
+)
+
+batches = st.builds(
+    make_batch, seeds, d_out=st.integers(1, 4), d_in=st.integers(2, 8), pairs=st.integers(1, 5)
 )
 
 
