@@ -207,14 +207,14 @@ def law_many_arguments_untouched(insert: InsertMany, b: Batch) -> None:
 
 
 def law_many_accurate(insert: InsertMany, b: Batch) -> None:
-    """With κ(C) = 1e11: C⁻¹N is right to rounding and Λ to 1e-11, against 60-digit arithmetic."""
+    """With κ(C) = 1e11: C⁻¹N is right to rounding, and Λ to √κ times that, against 60-digit arithmetic."""
     C = ill_conditioned(len(b.p.k), 11, seed=int(1e6 * abs(b.p.k[0])))
     N = np.linalg.cholesky(C) @ b.N
     update = insert(b.p.W, N, b.T, C)
     U = np.stack([exact_solution(C, key) for key in N.T], axis=1)
     assert np.linalg.norm(update.right - U) <= 1e-15 * np.linalg.norm(U)
     multipliers = np.linalg.solve((N.T @ U).T, (b.T - b.p.W @ N).T).T
-    assert np.linalg.norm(update.left - multipliers) <= 1e-11 * np.linalg.norm(multipliers)
+    assert np.linalg.norm(update.left - multipliers) <= 1e-9 * np.linalg.norm(multipliers)
 
 
 def law_ridge_stationary(insert: InsertMany, b: Batch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,6 +19,19 @@ from knowedit.tensorfile import PathLike
 
 SUM: Final = "mom2.mom2"
 COUNT: Final = "mom2.count"
+# What the readers of zip and npy raise on damaged files.
+_DAMAGE: Final = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    SyntaxError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _WRITER: Final = "expected the statistics of the released ROME code (mom2.mom2, a square sum, and mom2.count)"
 
 
@@ -50,23 +64,24 @@ def read_npz(path: PathLike) -> MomentRecord:
 
 def _entries(source: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     try:
-        content = np.load(source, allow_pickle=False)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise _refusal(source, f"is not a whole .npz file ({_words(error)})") from None
+        # Opened here, since numpy leaves a file that it opened itself open when it cannot read it.
+        with source.open("rb") as stream:
+            return _read(source, np.load(stream, allow_pickle=False))
+    except FileFormatError:
+        raise
+    except _DAMAGE as error:
+        words = " ".join(str(error).split())
+        raise _refusal(source, f"cannot be read as a whole .npz file without pickles ({words})") from None
+
+
+def _read(source: Path, content: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     if not isinstance(content, NpzFile):
         raise _refusal(source, "holds one bare array")
     with content:
         missing = [name for name in (SUM, COUNT) if name not in content]
         if missing:
             raise _refusal(source, f"lacks {' and '.join(missing)}; it has {sorted(content)}")
-        try:
-            return content[SUM], content[COUNT]
-        except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise _refusal(source, f"has an entry that cannot be read ({_words(error)})") from None
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())
+        return content[SUM], content[COUNT]
 
 
 def _refusal(source: Path, found: str) -> FileFormatError:
