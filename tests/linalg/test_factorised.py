@@ -51,6 +51,17 @@ def test_estimate_is_close_and_unit_free(seed, dim, digits):
     )
 
 
+@few
+@given(problems)
+def test_condition_is_that_of_the_moment(problem):
+    """The exact one, unscaled and scaled, is what SecondMoment says; the estimate is near the scaled one."""
+    moment = SecondMoment.from_matrix(problem.C, count=1)
+    factor = moment.factorise()
+    assert factor.condition() == pytest.approx(moment.condition(), rel=1e-6)
+    assert factor.condition(scaled=True) == pytest.approx(moment.condition(scaled=True), rel=1e-6)
+    assert factor.condition(scaled=True) / 4 <= factor.condition_estimate <= factor.condition(scaled=True) * 4
+
+
 @pytest.mark.parametrize("digits", [6, 11])
 def test_accuracy_against_sixty_digits(digits):
     """C⁻¹k is right to rounding, whatever the condition, and kᵀu relatively as good."""

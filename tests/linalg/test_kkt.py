@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 
 from knowedit.errors import InputError, NumericalError, ShapeError
-from knowedit.linalg import FactorisedMoment, SecondMoment, insert_key_value, kkt
+from knowedit.linalg import FactorisedMoment, SecondMoment, insert_key_value, insert_key_values, kkt
 
 from .laws import cost, inserted, make_problem
 from .mutants import moment_instead_of_inverse, wrong_sign
-from .strategies import few, problems
+from .strategies import batches, few, problems
 
 
 @few
@@ -42,6 +42,29 @@ def test_three_ways_agree(problem):
         assert way.stationarity < 1e-8
         assert way.feasibility == ways[0].feasibility < 1e-8
         np.testing.assert_allclose(way.multiplier, ways[0].multiplier, rtol=1e-6, atol=1e-9)
+
+
+@few
+@given(batches)
+def test_many_pairs_satisfy_the_conditions(batch):
+    """Eqn. 13 and 17 with several columns; the multiplier is the left factor, whatever the keys' lengths."""
+    p, W = batch.p, batch.p.least_squares
+    lengths = np.logspace(-3, 3, batch.N.shape[1])
+    N, T = batch.N * lengths, batch.T * lengths
+    update = insert_key_values(W, N, T, p.C)
+    found = kkt(W + update.materialise(), N, T, K=p.K, V=p.V)
+    assert found.feasibility < 1e-8
+    assert found.stationarity < 1e-8
+    np.testing.assert_allclose(found.multiplier * lengths, update.left * lengths, rtol=1e-6, atol=1e-8)
+
+
+def test_the_worst_of_many_pairs_counts():
+    p = make_problem(1)
+    N, T = p.K[:, :2], p.W @ p.K[:, :2] * np.array([1.0, 1.5])
+    assert kkt(p.W, N, T, p.C, W=p.W).feasibility == pytest.approx(1 / 3)
+    one = insert_key_values(p.W, N[:, :1], T[:, 1:], p.C)
+    found = kkt(one.apply_to(p.W), N[:, 1:], T[:, 1:], p.C, W=p.W)
+    assert found.stationarity > 0.1
 
 
 def test_every_kind_of_moment():
@@ -101,6 +124,8 @@ P = make_problem(4)
         ({"W": P.W, "k": P.v}, ShapeError, "k has shape (3,)"),
         ({"W": P.W, "v": P.k}, ShapeError, "v has shape (5,)"),
         ({"W": P.W, "C": P.K}, ShapeError, "C has shape (5, 9)"),
+        ({"W": P.W, "k": P.K}, ShapeError, "v has shape (3,); expected (3, 9)"),
+        ({"W": P.W, "k": P.K[None].T, "v": P.V[None].T}, ShapeError, "k has shape (9, 5, 1)"),
         ({"W": P.W, "W_hat": P.k}, ShapeError, "W_hat has shape (5,)"),
         ({"C": None, "K": P.K, "V": P.V[:, 1:]}, ShapeError, "V has shape (3, 8); expected (3, 9)"),
         ({"C": None, "K": P.k, "V": P.V}, ShapeError, "K has shape (5,)"),
