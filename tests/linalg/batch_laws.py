@@ -132,12 +132,19 @@ def law_many_recombined(insert: InsertMany, b: Batch) -> None:
 
 
 def law_many_lengths(insert: InsertMany, b: Batch) -> None:
-    """Keys of length 1e-6 to 1e6 in one batch: every value is right to rounding, and Ŵ is the same."""
+    """Keys of length 1e-6 to 1e6 in one batch: every value is right to rounding, and Ŵ is the same.
+
+    With values of ordinary size for all of them, Ŵ is large, and ŴN is right to the rounding of Ŵ and N.
+    """
     lengths = np.logspace(-6, 6, b.N.shape[1])
     W_hat = inserted(insert, b.p.W, replace(b, N=b.N * lengths, T=b.T * lengths))
     assert close(W_hat, inserted(insert, b.p.W, b))
     gaps = np.linalg.norm(W_hat @ b.N - b.T, axis=0)
     assert (gaps <= TOLERANCE * (np.linalg.norm(b.T, axis=0) + np.linalg.norm(W_hat @ b.N, axis=0))).all()
+    W_hat = inserted(insert, b.p.W, replace(b, N=b.N * lengths))
+    gaps = np.linalg.norm(W_hat @ (b.N * lengths) - b.T, axis=0)
+    sizes = np.linalg.norm(W_hat) * np.linalg.norm(b.N * lengths, axis=0) + np.linalg.norm(b.T, axis=0)
+    assert (gaps <= 1e-12 * sizes).all()
 
 
 def law_many_turned(insert: InsertMany, b: Batch) -> None:

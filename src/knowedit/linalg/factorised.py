@@ -33,7 +33,8 @@ zero: √d ε from a factorisation, √batches ε from a streaming sum, each bel
 28,000.
 """
 
-_REFINEMENTS = 3
+_REFINEMENTS = 4
+_FORESEEN = EPSILON["float64"] / 8
 _BLOCK = 256
 
 
@@ -140,11 +141,15 @@ class FactorisedMoment:
 
     def _refined(self, b: Host) -> Host:
         y = self._substitute(b)
+        before = np.linalg.norm(y, axis=0)
         for _ in range(_REFINEMENTS):
             step = self._substitute(residual(self.scaled, y, b))
             y = y + step
-            if np.linalg.norm(step) <= EPSILON["float64"] * np.linalg.norm(y):
+            size = np.linalg.norm(step, axis=0)
+            # Every step is smaller than the one before by about the same factor, so the next is foreseen.
+            if (size * size <= _FORESEEN * before * np.linalg.norm(y, axis=0)).all():
                 break
+            before = size
         return y
 
     def _substitute(self, b: Host) -> Host:
