@@ -11,11 +11,9 @@ from safetensors.numpy import save_file
 from knowedit.errors import FileFormatError, InputError
 from knowedit.linalg import SecondMoment
 
-from .strategies import key_batches
+from .strategies import few, key_batches
 
-few_files = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+few_files = settings(few, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NOTES = {"model": "gpt2-xl", "layer": "15", "Korpus": "Wikipedia, 100 000 Sätze"}
 

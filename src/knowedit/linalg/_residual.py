@@ -12,7 +12,7 @@ import numpy as np
 
 from knowedit.linalg._arrays import Host
 
-_BLOCK = 128
+_BLOCK = 32
 
 
 def residual(S: Host, y: Host, b: Host) -> Host:
