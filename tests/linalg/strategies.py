@@ -13,7 +13,7 @@ from .laws import make_problem
 _MUTATION = "MUTANT_UNDER_TEST" in os.environ
 _PHASES = (Phase.explicit, Phase.generate) if _MUTATION else tuple(Phase)
 
-few = settings(max_examples=10 if _MUTATION else 40, deadline=None, phases=_PHASES)
+few = settings(max_examples=25 if _MUTATION else 40, deadline=None, phases=_PHASES)
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -113,11 +113,17 @@ def test_dependent_keys_of_any_rank_under_any_moment(seed, rank, more, digits):
         insert_key_values(W, N, T, C)
 
 
+@pytest.mark.parametrize("columns", [(0, 0, 1), (0, 1, 1), (0, 1, 0)])
+def test_the_two_equal_keys_are_named_wherever_they_are(columns):
+    first, second = (i for i in range(3) if columns.count(columns[i]) == 2)
+    assert f"keys {first} and {second} being the same" in refusal(SingularError, K_new=B.N[:, columns])
+
+
 def test_a_sum_of_keys_names_no_pair():
     N = np.stack([B.N[:, 0], B.N[:, 1], B.N[:, 0] + B.N[:, 1]], axis=1)
     message = refusal(SingularError, K_new=N)
     assert "rank 2 of 3" in message
-    assert "same up to" not in message
+    assert "1 of them depend on the others; expected" in message
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])

@@ -60,8 +60,9 @@ def test_many_pairs_satisfy_the_conditions(batch):
 
 def test_the_worst_of_many_pairs_counts():
     p = make_problem(1)
-    N, T = p.K[:, :2], p.W @ p.K[:, :2] * np.array([1.0, 1.5])
-    assert kkt(p.W, N, T, p.C, W=p.W).feasibility == pytest.approx(1 / 3)
+    N, T = p.K[:, :2], p.W @ p.K[:, :2] * np.array([1.2, 1.5])
+    for unit in (1e-9, 1.0, 1e9):
+        assert kkt(p.W, N * unit, T * unit, p.C, W=p.W).feasibility == pytest.approx(1 / 3)
     one = insert_key_values(p.W, N[:, :1], T[:, 1:], p.C)
     found = kkt(one.apply_to(p.W), N[:, 1:], T[:, 1:], p.C, W=p.W)
     assert found.stationarity > 0.1
@@ -87,6 +88,32 @@ def test_it_notices_what_is_wrong():
     reversed_ = kkt(inserted(wrong_sign, p.W, p), p.k, p.v, p.C, W=p.W)
     assert reversed_.feasibility > 0.1
     assert reversed_.stationarity < 1e-12
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-3, 1e3, 1e12])
+def test_residuals_have_no_unit(unit):
+    """Values and weights in another unit, or keys and C: the residuals stay, the objective is a square."""
+    p = make_problem(1)
+    W_hat = inserted(moment_instead_of_inverse, p.W, p)
+    expected = kkt(W_hat, p.k, p.v, p.C, W=p.W)
+    for found, squares in (
+        (kkt(unit * W_hat, p.k, unit * p.v, p.C, W=unit * p.W), unit**2),
+        (kkt(W_hat / unit, unit * p.k, p.v, unit**2 * p.C, W=p.W / unit), 1.0),
+        (kkt(W_hat, p.k, p.v, unit * p.C, W=p.W), unit),
+    ):
+        assert found.stationarity == pytest.approx(expected.stationarity)
+        assert found.feasibility == pytest.approx(expected.feasibility, abs=1e-12)
+        assert found.objective == pytest.approx(expected.objective * squares)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
+def test_what_counts_as_rounding_has_no_unit(unit):
+    """A change of 1e-9 of the weight is a gradient, one of a few ε is not, whatever the units."""
+    p = make_problem(1)
+    W, C = unit * p.W, p.C / unit
+    for size, expected in ((1e-9, 1.0), (1e-15, 0.0)):
+        found = kkt(W * (1 + size * np.sign(p.Z)), p.k, unit * p.v, C, W=W)
+        assert round(found.stationarity) == expected
 
 
 def test_the_unconstrained_minimiser_is_stationary():

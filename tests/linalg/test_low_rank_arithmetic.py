@@ -152,6 +152,29 @@ def test_a_tail_far_below_the_rest_is_stated_and_not_rounded_away():
     assert update.recompressed(rank=2).error == pytest.approx(1e-12, rel=1e-3)
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e-9, 1.0, 1e9, 1e200])
+def test_errors_have_no_unit(unit):
+    """Squares of singular values would overflow or vanish here."""
+    update = unit * LowRank(np.diag([4.0, 3.0, 12.0]), np.eye(3), np.dtype(float))
+    assert update.recompressed(rank=1).error == pytest.approx(5 / 13)
+    assert update.recompressed(rank=2).error == pytest.approx(3 / 13)
+    assert update.recompressed(tolerance=0.3).update.rank == 2
+    assert update.recompressed().update.rank == 3
+    assert update.recompressed(tolerance=1.0).update.rank == 1
+    assert update.recompressed(tolerance=0.0).error == 0
+
+
+def test_a_tolerance_that_is_just_met_is_met():
+    update = LowRank(np.diag([4.0, 0.0, 3.0]), np.eye(3), np.dtype(float))
+    assert update.recompressed(tolerance=0.6).update.rank == 1
+    assert update.recompressed(tolerance=np.nextafter(0.6, 0)).update.rank == 2
+
+
+def test_a_multiple_that_overflows_is_refused():
+    with pytest.raises(NumericalError, match="left times the factor"):
+        1e308 * LowRank(np.full((2, 1), 10.0), np.ones((3, 1)), np.dtype(float))
+
+
 def test_what_is_zero_or_empty():
     zero = 0 * random_update(0)
     assert zero.rank == 2

@@ -53,6 +53,18 @@ def test_rounding_is_not_a_direction(dtype):
     assert np.linalg.matrix_rank(W, tol=1e-9 * np.linalg.norm(W)) == 2
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_rounding_is_not_a_direction_where_keys_are_long(dtype):
+    """d ε exceeds one here, for which LAPACK would fall back to no cutoff at all."""
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    K, V = (draw(1100, 2) @ draw(2, 6)).to(dtype), draw(3, 6)
+    W = least_squares_memory(K, V)
+    assert torch.linalg.matrix_rank(W, rtol=1e-9) == 2
+    apart = draw(1100, 6).to(dtype)
+    torch.testing.assert_close(least_squares_memory(apart, V) @ apart.double(), V)
+
+
 @few
 @given(problem=problems, damping=st.floats(1e-6, 10))
 def test_damping_is_that_of_the_second_moment(problem, damping):

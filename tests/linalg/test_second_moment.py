@@ -127,6 +127,19 @@ def test_condition_of_a_singular_moment_is_infinite():
     assert SecondMoment.from_matrix(np.diag([1.0, 0, 2]), count=1).condition(scaled=True) == np.inf
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e-9, 1.0, 1e9, 1e200])
+def test_condition_has_no_unit_and_is_infinite_below_rounding(unit):
+    for diagonal, expected in (
+        ([1.0, 4.0, 100.0], 100.0),
+        ([1e-30, 1e-20, 1.0], np.inf),
+        ([1e-15, 1.0, 1.0], 1e15),
+        ([1e-17, 1e-17, 1.0], np.inf),
+    ):
+        moment = SecondMoment.from_matrix(unit * np.diag(diagonal), count=1)
+        assert moment.condition() == pytest.approx(expected)
+        assert moment.condition(scaled=True) == pytest.approx(1.0)
+
+
 @few
 @given(problems, st.floats(1e-6, 10))
 def test_damping_does_what_it_says(problem, lam):

@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import array_api_compat
+import numpy as np
 
 from knowedit.errors import InputError, ShapeError
 from knowedit.linalg._arrays import (
@@ -171,12 +172,15 @@ class LowRank:
 
         Raises:
             InputError: the number is NaN or infinite.
+            NumericalError: the product overflows float64.
         """
         if not isinstance(factor, float | Real):
             return NotImplemented
         if not math.isfinite(float(factor)):
             raise InputError(f"found a factor of {factor}; expected a finite number; look where it came from")
-        return replace(self, left=self.left * float(factor))
+        with np.errstate(over="ignore"):
+            left = self.left * float(factor)
+        return replace(self, left=rounded("left times the factor", left, left.dtype))
 
     __rmul__ = __mul__
 

@@ -33,8 +33,8 @@ def least_squares_memory(K: Array, V: Array, *, damping: float = 0.0) -> Array:
       `SecondMoment.damped(λ)`. λ has no unit.
 
     Solved in float64 by the singular values of K, without forming K Kᵀ, so that nothing is squared.
-    Directions below d ε of the largest singular value count as never seen, d being the larger side of K
-    and ε the epsilon of the dtype of K.
+    Directions that the rounding of K to its dtype can have made count as never seen: those with a singular
+    value below √r ε of the largest, r being the smaller side of K and ε the epsilon of its dtype.
 
     Args:
         K: (d_in, n), the keys as columns, any floating dtype, in any array-API library.
@@ -59,7 +59,8 @@ def least_squares_memory(K: Array, V: Array, *, damping: float = 0.0) -> Array:
     keys, values = to_host("K", K), to_host("V", V)
     if not keys.any():
         raise NumericalError("K is zero; expected a key with a nonzero entry; check how the keys were read")
-    W = _minimiser(keys, values, float(damping), EPSILON[dtype_name(K.dtype)])
+    epsilon = EPSILON["float64" if damping else dtype_name(K.dtype)]
+    W = _minimiser(keys, values, float(damping), epsilon)
     return rounded("the memory", from_host(W, V), V.dtype)
 
 
@@ -68,5 +69,6 @@ def _minimiser(K: Host, V: Host, damping: float, epsilon: float) -> Host:
     if damping:
         ridge = damping**0.5 * float(np.linalg.norm(K)) / d_in**0.5
         K, V = np.hstack([K, ridge * np.eye(d_in)]), np.hstack([V, np.zeros((len(V), d_in))])
-    cutoff = 0.0 if damping else epsilon * max(K.shape)
-    return np.asarray(np.linalg.lstsq(K.T, V.T, rcond=cutoff)[0].T)
+    # LAPACK's own rounding is float64's; its routine takes a cutoff of 1 or more for no cutoff at all.
+    cutoff = max(epsilon * min(K.shape) ** 0.5, EPSILON["float64"] * max(K.shape))
+    return np.asarray(np.linalg.lstsq(K.T, V.T, rcond=min(cutoff, 0.99))[0].T)
