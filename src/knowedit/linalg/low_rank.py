@@ -139,6 +139,7 @@ class LowRank:
 
         Raises:
             InputError: both, a rank below 1, or a tolerance outside 0 to 1.
+            NumericalError: the matrix overflows float64.
         """
         return _truncated(self._decomposition(), rank, tolerance, self.dtype)
 
@@ -180,7 +181,8 @@ class LowRank:
             raise InputError(f"found a factor of {factor}; expected a finite number; look where it came from")
         with np.errstate(over="ignore"):
             left = self.left * float(factor)
-        return replace(self, left=rounded("left times the factor", left, left.dtype))
+        to_host("left times the factor", left)
+        return replace(self, left=left)
 
     __rmul__ = __mul__
 
@@ -209,7 +211,10 @@ class LowRank:
         (q_left, r_left), (q_right, r_right) = (
             xp.linalg.qr(side, mode="reduced") for side in (self.left, self.right)
         )
-        u, sigma, vt = xp.linalg.svd(r_left @ r_right.T, full_matrices=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            core = r_left @ r_right.T
+        to_host("the product of the factors", core)
+        u, sigma, vt = xp.linalg.svd(core, full_matrices=False)
         return q_left @ u, sigma, vt @ q_right.T
 
 
