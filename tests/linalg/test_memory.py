@@ -65,6 +65,18 @@ def test_rounding_is_not_a_direction_where_keys_are_long(dtype):
     torch.testing.assert_close(least_squares_memory(apart, V) @ apart.double(), V)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "others", "cutoff"),
+    [(np.float32, 0, 2**0.5 * 2.0**-23), (np.float16, 0, 2**0.5 * 2.0**-10), (np.float64, 48, 50 * 2.0**-52)],
+)
+def test_the_cutoff_is_where_it_is_said_to_be(dtype, others, cutoff):
+    """A second direction of √r ε of the first (or n times float64's ε) is where noise ends."""
+    for share, expected in ((0.9, 0.0), (1.1, 1.0)):
+        K = np.hstack([np.diag([1.0, share * cutoff]), np.zeros((2, others))]).astype(dtype)
+        W = least_squares_memory(K, K.astype(float))
+        np.testing.assert_allclose(W, np.diag([1.0, expected]), atol=1e-6)
+
+
 @few
 @given(problem=problems, damping=st.floats(1e-6, 10))
 def test_damping_is_that_of_the_second_moment(problem, damping):

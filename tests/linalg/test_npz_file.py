@@ -1,7 +1,9 @@
 """The statistics of the released ROME code: read as they are, and nothing else is."""
 
 import contextlib
+import io
 import pickle
+import re
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +20,9 @@ CONTENT = {
     "mom2.mom2": KEYS.T @ KEYS,
     "sample_size": np.array(100000),
 }
+BARE = io.BytesIO()
+np.save(BARE, np.eye(4))
+BARE = BARE.getvalue()
 
 
 @pytest.fixture
@@ -163,6 +168,31 @@ def test_other_files(path, tmp_path):
         SecondMoment.from_npz(tmp_path / "none.npz")
     with pytest.raises(InputError, match="there is no file"):
         SecondMoment.from_npz(tmp_path)
+
+
+def test_the_words_of_the_refusals(path):
+    expected = "expected the statistics of the released ROME code (mom2.mom2, a square sum, and mom2.count)"
+    for content, found in (
+        (b"no file", "cannot be read as a whole .npz file without pickles (.*)"),
+        (b"", "cannot be read as a whole .npz file without pickles \\(No data left in file\\)"),
+        (BARE, "holds one bare array"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(FileFormatError) as caught:
+            SecondMoment.from_npz(path)
+        ending = re.escape(f"; {expected}; download or compute it again")
+        assert re.fullmatch(re.escape(f"{path} ") + found + ending, str(caught.value))
+    with pytest.raises(InputError) as missing:
+        SecondMoment.from_npz(path.with_name("none"))
+    assert str(missing.value) == (
+        f"there is no file {path.with_name('none')}; expected an .npz file of statistics; check the path"
+    )
+
+
+@pytest.mark.parametrize("count", [np.array(1), np.array(1, np.uint8), np.array(2**40, np.int64)])
+def test_counts_of_any_size(path, count):
+    np.savez(path, **(CONTENT | {"mom2.count": count}))
+    assert SecondMoment.from_npz(path).count == int(count)
 
 
 def test_sums_that_are_not_finite(path):
