@@ -55,6 +55,7 @@ def test_shapes_and_dtypes(changes, words):
     ("changes", "words"),
     [
         ({"K_new": B.N.tolist()}, "K_new is a list"),
+        ({"K_new": torch.from_numpy(B.N)}, "K_new is a torch array on cpu and W is a numpy array"),
         ({"V_new": torch.from_numpy(B.T)}, "V_new is a torch array on cpu and W is a numpy array"),
         ({"C": torch.from_numpy(B.p.C)}, "C is a torch array"),
         ({"ridge": -1.0}, "ridge is -1.0; expected a finite number, at least 0"),
@@ -241,6 +242,8 @@ def test_the_condition_of_dependent_keys_is_infinite_and_no_error():
 def test_a_gram_matrix_needs_keys():
     with pytest.raises(ShapeError, match=r"K_new has shape \(5, 0\)"):
         key_gram(np.empty((5, 0)), B.p.C)
+    with pytest.raises(ShapeError, match=r"K_new has shape \(0, 2\)"):
+        key_gram(np.empty((0, 2)), B.p.C)
     with pytest.raises(ShapeError, match="K_new has dtype int64"):
         key_gram(np.ones((5, 2), int), B.p.C)
     with pytest.raises(InputError, match="C is a torch array"):

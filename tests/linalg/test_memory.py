@@ -90,6 +90,15 @@ def test_damping_is_that_of_the_second_moment(problem, damping):
     np.testing.assert_allclose((found @ p.K - p.V) @ p.K.T, -ridge * found, rtol=1e-6, atol=1e-8)
 
 
+def test_damping_takes_rounded_keys_as_they_are():
+    """Damping holds every direction, so none is dropped for the rounding of the keys' dtype."""
+    K = np.diag([1.0, 2.0**-12]).astype(np.float16)
+    damping = 1e-9
+    ridge = damping * (1 + 2.0**-24) / 2
+    expected = np.diag([1 / (1 + ridge), 2.0**-24 / (2.0**-24 + ridge)])
+    np.testing.assert_allclose(least_squares_memory(K, K.astype(float), damping=damping), expected, rtol=1e-9)
+
+
 def test_damping_accepts_a_dead_neuron():
     K = make_problem(0).K.copy()
     K[2] = 0

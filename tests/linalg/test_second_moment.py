@@ -44,6 +44,13 @@ def test_keys_of_any_dtype_are_summed_in_float64(dtype):
     assert float(moment.matrix[0, 1]) == pytest.approx(float(keys[0, 0].double()) ** 2, rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_sum_of_any_dtype_is_kept_in_float64(dtype):
+    moment = SecondMoment(np.eye(2, dtype=dtype), 3)
+    assert moment.raw_sum.dtype == np.float64
+    assert moment.resolution == np.finfo(dtype).eps
+
+
 def test_no_rows_change_nothing():
     moment = SecondMoment.zeros(3).update(np.eye(3))
     same = moment.update(np.empty((0, 3)))
