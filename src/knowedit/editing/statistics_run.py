@@ -106,7 +106,7 @@ class StatisticsRun:
             lm.projection(lm.check_layer(layer), self.part)
         reading = asdict(self.reading.resolved(lm))
         return {
-            "model": fingerprint(lm).digest,
+            "model": fingerprint(lm, with_edits=True).digest,
             "corpus": self.corpus.identity,
             "layers": sorted(set(self.layers)),
             "part": self.part,
