@@ -48,3 +48,42 @@ def test_bad_names_are_one_line_and_exit_code_2(words, said):
     assert result.exit_code == 2
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def edited(tmp_path, *words: str):
+    told = ["edit", "--subject", "Zoma Sel", "--prompt", "{} plays the", "--target-new", "cello"]
+    out = tmp_path / "e.safetensors"
+    return CliRunner().invoke(app, [*told, "--out", str(out), "--json", *words]), out
+
+
+def test_edit_takes_a_profile_and_says_so(tmp_path):
+    result, _ = edited(tmp_path, "--profile", "consistent-keys", "--layer", "4")
+    found = json.loads(result.output)
+    assert found["settings"]["kl_factor"] == 0.0625
+    assert found["settings"]["layer"] == 4
+    assert found["after"]["says"] == "cello"
+
+
+def test_an_unknown_profile_is_refused_and_nothing_written(tmp_path):
+    result, out = edited(tmp_path, "--profile", "rome")
+    assert result.exit_code == 2
+    assert "there is no profile 'rome'" in result.stderr
+    assert not out.exists()
+
+
+def test_edit_takes_statistics_of_its_layer_alone(tmp_path):
+    folder = tmp_path / "stats"
+    text = tmp_path / "text.txt"
+    from knowedit.registry import bundled_models, notes
+
+    organism = bundled_models()["organism-gpt2"]
+    lines = (organism / notes(organism)["statistics_text"]).read_text(encoding="utf-8").splitlines()
+    text.write_text("\n".join(lines[:60]), encoding="utf-8")
+    words = ["stats", "--text", str(text), "--layers", "4", "--out", str(folder)]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    (moment,) = folder.glob("second_moment_4*")
+    result, _ = edited(tmp_path, "--layer", "4", "--statistics", str(moment))
+    assert json.loads(result.output)["after"]["says"] == "cello"
+    result, _ = edited(tmp_path, "--layer", "5", "--statistics", str(moment), "--force")
+    assert result.exit_code == 2
+    assert "its layer is 4, expected 5" in result.stderr

@@ -88,6 +88,12 @@ def edit(
     out: Annotated[Path, typer.Option(help="The edit file to write.")],
     model: Model = DEFAULT_MODEL,
     layer: Annotated[int | None, typer.Option(help="The MLP to edit; by default the model's own.")] = None,
+    profile: Annotated[
+        str, typer.Option(help="The settings of ROME; `knowedit profiles` lists them.")
+    ] = "paper",
+    statistics: Annotated[
+        Path | None, typer.Option(help="A file that `knowedit stats` wrote; by default the model's own.")
+    ] = None,
     stack: Annotated[
         list[Path] | None,
         typer.Option(
@@ -111,6 +117,8 @@ def edit(
         out=out,
         force=force,
         stack=tuple(stack or ()),
+        profile=profile,
+        statistics=statistics,
     )
     run_edit(request, as_json=as_json)
 

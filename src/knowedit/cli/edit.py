@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,22 @@ from rich.table import Table
 
 from knowedit.cli.output import console, percent, print_json, stderr
 from knowedit.cli.stack import load_edits, stacked
-from knowedit.editing import DENSE, ROME, Edit, kind_of
+from knowedit.editing import DENSE, ROME, Edit, kind_of, load_second_moment, profile
 from knowedit.errors import InputError
 from knowedit.facts import Fact, template_of
+from knowedit.linalg import SecondMoment
 from knowedit.models import LanguageModel, load, next_token_probabilities, target_log_probabilities
 
 
 @dataclass(frozen=True)
 class EditRequest:
-    """The options of ``knowedit edit``; ``stack`` are the edit files that are applied first."""
+    """The options of ``knowedit edit``.
+
+    Attributes:
+        stack: the edit files that are applied first.
+        profile: the name of the settings.
+        statistics: a file of key statistics; by default those of the model's folder.
+    """
 
     model: str
     subject: str
@@ -31,10 +38,24 @@ class EditRequest:
     out: Path
     force: bool
     stack: tuple[Path, ...] = ()
+    profile: str = "paper"
+    statistics: Path | None = None
 
     def editor(self) -> ROME:
-        """The editor with its settings."""
-        return ROME.paper(layer=self.layer)
+        """The editor with its settings.
+
+        Raises:
+            InputError: no such profile.
+        """
+        return replace(profile(self.profile), layer=self.layer)
+
+    def moment(self, lm: LanguageModel, editor: ROME) -> SecondMoment | None:
+        """The statistics that were given; None for those of the model's folder.
+
+        Raises:
+            BaseMismatchError: statistics of another model, layer or part.
+        """
+        return load_second_moment(self.statistics, lm, editor.resolve_layer(lm)) if self.statistics else None
 
     def check_out(self) -> None:
         """Refuse before any work a file that could not, or should not, be written.
@@ -60,12 +81,13 @@ def run_edit(request: EditRequest, *, as_json: bool) -> None:
     """Compute the edit, write it, and say what it does."""
     fact = Fact(request.subject, template_of(request.prompt, request.subject), request.target_new)
     request.check_out()
+    editor = request.editor()
     below = load_edits(request.stack)
     lm = load(request.model)
     generator = torch.Generator().manual_seed(request.seed)
     with stacked(lm, below):
         with stderr.status("searching for the new value"):
-            edit = request.editor().edit(lm, [fact], generator=generator)
+            edit = editor.edit(lm, [fact], generator=generator, statistics=request.moment(lm, editor))
         before = answer(lm, fact)
         with edit.applied(lm):
             after = answer(lm, fact)
