@@ -47,12 +47,12 @@ class Handle:
         """Take the edit out, whatever was applied after it.
 
         The weights are then, to the last bit, those of never having applied it. An edit that was computed on
-        top of this one stays, though the weights are no longer those it was computed for.
+        top of this one stays, though the weights are no longer those it was computed for. After any error,
+        nothing was changed.
 
         Raises:
             InputError: it was taken out already, or the model was moved, converted or written to since.
             NumericalError: without this edit a weight would overflow: take the others out first.
-            After any error, nothing was changed.
         """
         if not self.active:
             raise InputError(

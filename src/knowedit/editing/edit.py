@@ -79,6 +79,8 @@ class Edit:
         are computed anew from the model's own tensors, in float64, plus the updates in the order in
         which they were applied, rounded once. With no edit left the original storage is back.
 
+        After any error, nothing was changed.
+
         Args:
             lm: the model the edit was made for.
             check: compare all its own tensors with `base`, or, faster for large models, the edited ones.
@@ -88,7 +90,6 @@ class Edit:
             InputError: it is applied already, it was computed on top of an edit that is not applied, or the
                 model was moved, converted or written to while an edit was applied.
             NumericalError: a new weight overflows the model's number format.
-            After any error, nothing was changed.
         """
         return application.apply(lm, self, check)
 

@@ -216,9 +216,7 @@ def added(first: Update, second: Update) -> Update:
         )
     first, second = moved(first, "cpu"), moved(second, "cpu")
     if isinstance(first, LowRank) and isinstance(second, LowRank):
-        sides = [(first.left, second.left), (first.right, second.right)]
-        left, right = (torch.cat(pair, dim=1) for pair in sides)
-        return LowRank(left, right, first.dtype)
+        return first + second
     total = first.materialise(torch.float64) + second.materialise(torch.float64)
     return Dense(total, first.dtype)
 
@@ -230,6 +228,8 @@ def truncated(update: Update, rank: int) -> tuple[Update, float]:
     """
     if len(update.shape) == 1 or (isinstance(update, LowRank) and update.rank <= rank):
         return update, 0.0
-    left, sizes, right = torch.linalg.svd(update.materialise(torch.float64), full_matrices=False)
-    error = float(sizes[rank:].norm() / sizes.norm()) if bool(sizes.any()) else 0.0
-    return LowRank(left[:, :rank] * sizes[:rank], right[:rank].T, update.dtype), error
+    if isinstance(update, LowRank):
+        cut = update.recompressed(rank=rank)
+    else:
+        cut = LowRank.from_dense(update.materialise(torch.float64), rank=rank, dtype=update.dtype)
+    return cut.update, cut.error

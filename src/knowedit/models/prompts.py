@@ -58,11 +58,7 @@ def encode_with_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[tupl
     Raises:
         InputError: a tokenizer that knows no offsets.
     """
-    if not getattr(tokenizer, "is_fast", False):
-        raise InputError(
-            f"the tokenizer {type(tokenizer).__name__} gives no character offsets, which are needed: "
-            "load its fast version (a tokenizer.json)"
-        )
+    _require_fast(tokenizer)
     found = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, truncation=False)
     ids = list(found["input_ids"])
     names = tokenizer.convert_ids_to_tokens(ids)
@@ -84,9 +80,21 @@ def _made_up(name: str, covered: str) -> bool:
     return set(name) == {SPACE} and not set(covered) <= {SPACE, " "}
 
 
+def _require_fast(tokenizer: Any) -> None:
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(
+            f"the tokenizer {type(tokenizer).__name__} gives no character offsets, which are needed: "
+            "load its fast version (a tokenizer.json)"
+        )
+
+
 def encode(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of ``text``, without special tokens at the end."""
-    return encode_with_offsets(tokenizer, text)[0]
+    """Token ids of ``text``, without special tokens at the end; as `encode_with_offsets`, and faster."""
+    _require_fast(tokenizer)
+    found = tokenizer(text, return_special_tokens_mask=True, truncation=False)
+    if found["special_tokens_mask"] and found["special_tokens_mask"][-1]:
+        return encode_with_offsets(tokenizer, text)[0]  # it tells an added token from one of the text
+    return list(found["input_ids"])
 
 
 def locate(source: Any, template: str, subject: str, *, prefix: str = "") -> Prompt:
