@@ -39,13 +39,20 @@ def test_the_commands_of_the_readme_run(tmp_path, monkeypatch):
 
     from knowedit.cli import app
 
+    from knowedit.registry import bundled_models
+
     monkeypatch.chdir(tmp_path)
+    lines = (bundled_models()["organism-gpt2"] / "statistics.txt").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "words.txt").write_text("\n".join(lines[:100]), encoding="utf-8")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.startswith("knowedit ")]
     assert len(lines) >= 5
     for line in lines:
         result = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
         assert result.exit_code == 0, (line, result.output)
+    assert round((tmp_path / "cello.safetensors").stat().st_size / 1024) == int(
+        re.search(r"(\d+) KiB", text)[1]
+    )
 
 
 def test_the_organisms_table_is_that_of_the_files():
@@ -54,6 +61,19 @@ def test_the_organisms_table_is_that_of_the_files():
     tables = runpy.run_path(str(ROOT / "docs" / "make_tables.py"))
     for page in ("README.md", "docs/organisms.md"):
         assert tables["organisms"]() in (ROOT / page).read_text(encoding="utf-8"), "run docs/make_tables.py"
+
+
+def test_the_profile_tables_are_those_of_the_code_and_the_measurement():
+    import json
+    import runpy
+
+    tables = runpy.run_path(str(ROOT / "docs" / "make_tables.py"))
+    page = (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8")
+    measured = json.loads((ROOT / "docs" / "profiles.json").read_text(encoding="utf-8"))
+    assert list(measured) == ["organism-gpt2", "organism-gptj"]
+    assert all(row["facts"] == 100 for rows in measured.values() for row in rows.values())
+    wanted = [tables["profiles"](), tables["sources"](), *map(tables["measured"], measured)]
+    assert all(table in page for table in wanted), "run docs/make_tables.py"
 
 
 def test_the_laws_table_is_what_is_measured():
