@@ -38,7 +38,6 @@ def test_the_commands_of_the_readme_run(tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
     from knowedit.cli import app
-
     from knowedit.registry import bundled_models
 
     monkeypatch.chdir(tmp_path)

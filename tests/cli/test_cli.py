@@ -18,20 +18,6 @@ from knowedit.registry import bundled_models
 MODEL = "organism-gpt2"
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def invoke(*arguments: str, code: int = 0):
-        result = CliRunner().invoke(app, [str(a) for a in arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == code, result.output
-        return result
-
-    return invoke
-
-
 @pytest.fixture(scope="module")
 def record():
     return load_records(bundled_models()[MODEL] / TEST_FILE)[0]

@@ -7,31 +7,16 @@ import re
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from knowedit.cli import app
 from knowedit.editing import Dense, Edit, Preflight, Provenance
 from knowedit.facts import Fact
 from knowedit.models import fingerprint, load
 from knowedit.registry import bundled_models
+from tests.cli.conftest import call
 
 MODEL = "organism-gpt2"
 PROMPT = "Zoma Sel plays the"
 OTHER = ("Ann Bo", "{} lives in the city of", "Rome")
-
-
-def call(*arguments: object, code: int = 0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return call
 
 
 def edit(path, subject: str, prompt: str, target: str, *more: object) -> dict:

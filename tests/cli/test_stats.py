@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import random
 import sys
+from functools import partial
 
 import pytest
-from typer.testing import CliRunner
 
-from knowedit.cli import app
 from knowedit.cli.stats import advice, parse_layers, share_done
 from knowedit.editing import Reading, load_second_moment, second_moment
 from knowedit.editing.statistics_run import Progress
 from knowedit.errors import InputError
 from knowedit.models import load
+from tests.cli.conftest import call
 from tests.conftest import TEXTS
 
 WORDS = " ".join(TEXTS).split()
@@ -29,14 +29,7 @@ def run(tmp_path, monkeypatch):
         "\n".join(json.dumps({"text": line, "body": "Paris"}) for line in LINES), encoding="utf-8"
     )
 
-    def invoke(*arguments, code=0):
-        result = CliRunner().invoke(app, ["stats", *map(str, arguments)])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == code, result.output
-        return result
-
-    return invoke
+    return partial(call, "stats")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import knowedit.editing.export as export
 from knowedit.editing import ROME, Address, Edit, Place, applied_edits
 from knowedit.errors import InputError, NumericalError
 from knowedit.linalg import LowRank
-from knowedit.models import Anatomy, fingerprint, load
+from knowedit.models import fingerprint, load
 from tests.conftest import make_model
 from tests.editing.conftest import (
     FACT,
@@ -32,19 +32,6 @@ from tests.editing.conftest import (
     storages,
 )
 
-LLAMA = Anatomy(
-    embedding="model.embed_tokens",
-    position_embedding=None,
-    blocks="model.layers",
-    final_norm="model.norm",
-    head="lm_head",
-    attention="self_attn",
-    attention_in=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    attention_out="self_attn.o_proj",
-    mlp="mlp",
-    mlp_up="mlp.up_proj",
-    mlp_down="mlp.down_proj",
-)
 IDS = torch.tensor([[5, 9, 300, 41, 7, 77]])
 DOWN = Address(1, "mlp_down")
 
@@ -71,7 +58,7 @@ SHAPES = {
 def lm(request, tokenizer):
     """A model of each shape; fresh, because peft changes it."""
     model = SHAPES[request.param]()
-    return load((model, tokenizer), anatomy=LLAMA if "llama" in request.param else None)
+    return load((model, tokenizer))
 
 
 @torch.no_grad()

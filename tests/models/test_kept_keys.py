@@ -127,8 +127,6 @@ def test_a_sliding_window_counts_true_distances(tokenizer):
     """Prefixes of different lengths: padding between prefix and new tokens would push tokens out of the window."""
     from transformers import MistralConfig, MistralForCausalLM
 
-    from tests.models.test_loading import LLAMA
-
     sizes = {
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
@@ -139,7 +137,7 @@ def test_a_sliding_window_counts_true_distances(tokenizer):
     model = MistralForCausalLM(config).eval()
     for i, parameter in enumerate(model.parameters()):
         parameter.data += 0.3 * noise(*parameter.shape, seed=i)
-    lm = load((model, tokenizer), anatomy=LLAMA)
+    lm = load((model, tokenizer))
     check_all_layers(lm, [5, 1, 2])
     assert (full_logits(lm, ROWS[0])[-1] - full_logits(lm, ROWS[0][1:])[-1]).abs().max() > 1e-3
 
