@@ -69,13 +69,14 @@ Theorem not_least_squares_increase : exists (K V W k v : 'M[R]_1),
 Proof.
 exists 1%:M, 1%:M, 0, 1%:M, 1%:M => C; have Cu : C \in unitmx by rewrite /C trmx1 mulmx1 unitmx1.
 split=> //; have := eqn13_feasible 0 1%:M Cu one_neq0; rewrite /loss mulmx1 => ->.
-by rewrite mulmx1 mul0mx subrr norm2_0 sub0r norm2_gt0 // oppr_eq0.
+by rewrite mulmx1 subrr norm2_0 sub0r norm2_gt0 // oppr_eq0.
 Qed.
 
 (* C invertible, 1. All but uniqueness needs only a u with C u = k. *)
-Theorem any_direction m n N (K : 'M[R]_(n, N)) (V : 'M[R]_(m, N)) (W : 'M[R]_(m, n)) k v u :
+Theorem any_direction m n N (K : 'M[R]_(n, N)) (V : 'M[R]_(m, N)) (W : 'M[R]_(m, n))
+    (k u : 'cV[R]_n) (v : 'cV[R]_m) :
   let C := K *m K^T in
-  let X := W + ((k^T *m u) 0 0)^-1 *: (v - W *m k) *m u^T in
+  let X := W + ((k^T *m u) 0 0)^-1 *: ((v - W *m k) *m u^T) in
   C *m u = k -> k != 0 -> W *m C = V *m K^T ->
   [/\ 0 < (k^T *m u) 0 0, X *m k = v & forall Y, Y *m k = v -> loss K V X <= loss K V Y].
 Proof.
@@ -88,10 +89,10 @@ have pos : 0 < (k^T *m u) 0 0.
 have uk : u^T *m k = ((k^T *m u) 0 0)%:M.
   by rewrite -[LHS]trmxK trmx_mul trmxK {1}[k^T *m u]mx11_scalar tr_scalar_mx.
 have feas : X *m k = v.
-  rewrite /X mulmxDl -mulmxA uk mul_mx_scalar scalerA mulfV ?lt0r_neq0 //.
+  rewrite /X mulmxDl -scalemxAl -mulmxA uk mul_mx_scalar scalerA mulVf ?lt0r_neq0 //.
   by rewrite scale1r addrC subrK.
 split=> //; apply: (stationary_optimal _ feas).
-by rewrite /stationary /X mulmxDl -mulmxA uC normal.
+by rewrite /stationary /X mulmxDl normal scalemxAl -mulmxA uC.
 Qed.
 
 (* The singular C of the one old key e1. It is its own pseudo-inverse. *)
@@ -131,7 +132,7 @@ have d1 : divisor K1 (e1 + e2) = 1.
   by rewrite /divisor -mulmxA Ck linearD /= !trmx_delta -/r1 -/r2 mulmxDl r1e1 r2e1 addr0 mxE eqxx.
 have What : inserted K1 0 (e1 + e2) 1%:M = r1.
   by rewrite /inserted /multiplier d1 Ck invr1 scale1r mul0mx subr0 mul1mx trmx_delta add0r.
-exists K1, 0, 0, r2, (e1 + e2), 1%:M; rewrite C1 What; split=> //.
+exists K1, 0, 0, r2, (e1 + e2), 1%:M; rewrite /= C1 What; split=> //.
 - by apply: contraNneq one_neq0 => k0; rewrite -r1k k0 mulmx0.
 - by rewrite !mul0mx.
 rewrite /loss !subr0 mul_delta_mx_0 // mul_delta_mx norm2_0.
@@ -164,7 +165,9 @@ Qed.
 (* a != 0 in `scale_free`. A zero in place of C inserts nothing. *)
 Theorem zero_scale m n (C : 'M[R]_n.+1) (W : 'M[R]_(m, n.+1)) k v : inserted (0 *: C) W k v = W.
 Proof.
-have inv0 : invmx (0 : 'M[R]_n.+1) = 0 by rewrite invmx_out // inE unitmxE det0 unitr0.
+have inv0 : invmx (0 : 'M[R]_n.+1) = 0.
+  have out : (0 : 'M[R]_n.+1) \notin unitmx by rewrite unitmxE det0 unitr0.
+  by rewrite invmx_out ?inE.
 by rewrite scale0r /inserted inv0 mul0mx trmx0 mulmx0 addr0.
 Qed.
 
@@ -196,7 +199,7 @@ have inv1 : invmx C = 1%:M by rewrite C_1 invmx1.
 have W1 : inserted C (0 : 'rV_2) e1 1%:M = r1.
   rewrite /inserted /multiplier /divisor inv1 mulmx1 mul1mx trmx_delta r1e1 mxE eqxx invr1.
   by rewrite scale1r mul0mx subr0 mul1mx add0r.
-apply/eqP => /(first_kept_iff 0 1%:M 0 Cu e1_neq0) []; rewrite -/C ?W1.
+apply/eqP => /(@first_kept_iff _ _ _ _ 1%:M 0 e1 k2 1%:M 0 Cu e1_neq0) []; rewrite -/C ?W1.
   by move/eqP; rewrite r1k2 eq_sym (negPf one_neq0).
 rewrite /overlap -/C inv1 mulmx1 linearD /= !trmx_delta -/r1 -/r2 mulmxDl r1e1 r2e1 addr0 mxE.
 by move/eqP; rewrite oner_eq0.
@@ -217,7 +220,7 @@ Theorem no_divisor m n N (K : 'M[R]_(n, N)) (W : 'M[R]_(m, n)) k v : let C := K 
 Proof.
 move=> C Cu.
 have -> : (W + (v - W *m k) *m (invmx C *m k)^T) *m k = W *m k + divisor C k *: (v - W *m k).
-  by rewrite mulmxDl -mulmxA transposed_direction [k^T *m _ *m k]mx11_scalar mul_mx_scalar.
+  by rewrite [LHS]mulmxDl -mulmxA transposed_direction [k^T *m _ *m k]mx11_scalar mul_mx_scalar.
 split=> [E|[->|->]]; [|by rewrite subrr scaler0 addr0 | by rewrite scale1r addrC subrK].
 have : (divisor C k - 1) *: (v - W *m k) = 0.
   by rewrite scalerBl scale1r opprB addrA [_ + W *m k]addrC E subrr.

@@ -53,5 +53,6 @@ pose L := row_mx (multiplier C W k1 v1) (multiplier C W1 k2 v2).
 apply: (@stationary_optimal _ _ _ _ _ _ (W *m K) _ (row_mx v1 v2) _ L); [|exact: feas|exact: many_feasible].
 rewrite /stationary tr_row_mx mul_row_col -!eqn18_change // -normal -!mulmxDl.
 by congr (_ *m _); rewrite addrA [W + _]addrC subrK addrC subrK.
+Qed.
 
 End Sequence.
