@@ -68,6 +68,14 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Mutation tests, about half an hour: ``nox -s mutants -- 'knowedit.linalg.insert*'``."""
+    install(session, ".[test]", "mutmut")
+    session.run("mutmut", "run", "--max-children", "1", *session.posargs, env=RUN)
+    session.run("mutmut", "results")
+
+
+@nox.session(default=False)
 def organisms(session: nox.Session) -> None:
     """Grow the bundled models again, about an hour of one core each: ``nox -s organisms -- organism-gpt2``."""
     install(session, ".")

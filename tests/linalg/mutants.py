@@ -157,6 +157,12 @@ class PlainMoment:
     def __add__(self, other):
         return self.merge(other)
 
+    def damped(self, lam):
+        return self._shifted(lam * np.trace(self.raw_sum) / len(self.raw_sum))
+
+    def _shifted(self, ridge):
+        return type(self)(self.raw_sum + ridge * np.eye(len(self.raw_sum)), self.count)
+
 
 class NotDivided(PlainMoment):
     """matrix is the sum, not the mean."""
@@ -213,6 +219,41 @@ class InPlace(PlainMoment):
         return type(self)(total, self.count + len(keys))
 
 
+class AbsoluteDamping(PlainMoment):
+    """λ itself on the diagonal of the mean."""
+
+    def damped(self, lam):
+        return self._shifted(lam * self.count)
+
+
+class DampedMean(PlainMoment):
+    """The share of the mean's diagonal added to the sum: less damping the more keys there are."""
+
+    def damped(self, lam):
+        return self._shifted(lam * np.trace(self.matrix) / len(self.raw_sum))
+
+
+class DampedByTrace(PlainMoment):
+    """The trace, and not its share of one direction."""
+
+    def damped(self, lam):
+        return self._shifted(lam * np.trace(self.raw_sum))
+
+
+class DampedDiagonal(PlainMoment):
+    """Every diagonal entry raised by its own share, as Marquardt does."""
+
+    def damped(self, lam):
+        return type(self)(self.raw_sum + lam * np.diag(self.raw_sum.diagonal()), self.count)
+
+
+class DampingCounts(PlainMoment):
+    """Damping that counts as one more key."""
+
+    def damped(self, lam):
+        return type(self)(super().damped(lam).raw_sum, self.count + 1)
+
+
 MOMENT_MUTANTS = {
     "not_divided": (NotDivided, "mean_of_outer_products"),
     "centred": (Centred, "mean_of_outer_products merge_in_any_order"),
@@ -221,5 +262,10 @@ MOMENT_MUTANTS = {
     "single_precision": (SinglePrecision, "mean_of_outer_products merge_in_any_order"),
     "forgetting": (Forgetting, "merge_commutes merge_in_any_order"),
     "in_place": (InPlace, "update_is_a_value merge_in_any_order"),
+    "absolute_damping": (AbsoluteDamping, "damping damping_trades"),
+    "damped_mean": (DampedMean, "damping damping_trades"),
+    "damped_by_trace": (DampedByTrace, "damping damping_trades"),
+    "damped_diagonal": (DampedDiagonal, "damping damping_trades"),
+    "damping_counts": (DampingCounts, "damping"),
 }
 """Mutant, and the laws that have to notice it (others may as well)."""

@@ -1,17 +1,28 @@
 """What Hypothesis draws: small problems made from a seed, so that a failure shrinks to small sizes."""
 
+import os
+
 import numpy as np
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
+from .batch_laws import make_batch
 from .laws import make_problem
 
-few = settings(max_examples=40, deadline=None)
+# A mutant is run to be failed, not to be understood: fewer examples, and no search for a smaller one.
+_MUTATION = "MUTANT_UNDER_TEST" in os.environ
+_PHASES = (Phase.explicit, Phase.generate) if _MUTATION else tuple(Phase)
+
+few = settings(max_examples=25 if _MUTATION else 40, deadline=None, phases=_PHASES)
 
 seeds = st.integers(0, 2**32 - 1)
 
 problems = st.builds(
     make_problem, seeds, d_out=st.integers(1, 4), d_in=st.integers(2, 8), extra=st.integers(4, 12)
+)
+
+batches = st.builds(
+    make_batch, seeds, d_out=st.integers(1, 4), d_in=st.integers(2, 8), pairs=st.integers(1, 5)
 )
 
 

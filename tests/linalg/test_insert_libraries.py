@@ -97,9 +97,11 @@ def test_a_moment_on_the_host_serves_a_weight_of_any_library():
 
 def test_numpy_alone_never_imports_torch():
     program = (
-        "import sys, numpy as np; from knowedit.linalg import SecondMoment, insert_key_value, kkt;"
+        "import sys, numpy as np; from knowedit.linalg import *;"
         "m = SecondMoment.zeros(2).update(np.eye(2)); one = np.ones(2);"
         "u = insert_key_value(np.eye(2), one, one, m); u.apply_to(np.eye(2)); u.frobenius_norm();"
+        "W = least_squares_memory(np.eye(2), np.eye(2)); key_gram(np.eye(2), m).condition();"
+        "u = insert_key_values(W, np.eye(2), np.ones((2, 2)), m); (2 * u - u).recompressed(rank=1);"
         "kkt(np.eye(2), one, one, m, W=np.eye(2)); assert 'torch' not in sys.modules; print('fine')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

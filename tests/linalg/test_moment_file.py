@@ -10,12 +10,12 @@ from safetensors.numpy import save_file
 
 from knowedit.errors import FileFormatError, InputError
 from knowedit.linalg import SecondMoment
+from knowedit.linalg.moment_file import KIND
+from knowedit.tensorfile import write_tensors
 
-from .strategies import key_batches
+from .strategies import few, key_batches
 
-few_files = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+few_files = settings(few, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NOTES = {"model": "gpt2-xl", "layer": "15", "Korpus": "Wikipedia, 100 000 Sätze"}
 
@@ -105,6 +105,25 @@ def test_foreign_files(path, tmp_path):
         SecondMoment.load(tmp_path / "missing")
     with pytest.raises(InputError, match="there is no file"):
         SecondMoment.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "own"),
+    [
+        ({"other": np.eye(2)}, {"count": "1", "resolution": "0x1p-52"}),
+        ({"raw_sum": np.eye(2), "other": np.eye(2)}, {"count": "1", "resolution": "0x1p-52"}),
+        ({"raw_sum": np.eye(2)}, {"count": "1"}),
+        ({"raw_sum": np.eye(2)}, {"resolution": "0x1p-52"}),
+    ],
+)
+def test_a_whole_file_that_holds_something_else(tmp_path, tensors, own):
+    write_tensors(tmp_path / "m", KIND, tensors, {}, own=own)
+    with pytest.raises(FileFormatError) as caught:
+        SecondMoment.load(tmp_path / "m")
+    assert str(caught.value) == (
+        f"{tmp_path / 'm'} is marked as a second moment but does not hold one; expected a file that "
+        "SecondMoment.save wrote; compute it again"
+    )
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(path, moment, monkeypatch):

@@ -44,6 +44,13 @@ def test_keys_of_any_dtype_are_summed_in_float64(dtype):
     assert float(moment.matrix[0, 1]) == pytest.approx(float(keys[0, 0].double()) ** 2, rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_sum_of_any_dtype_is_kept_in_float64(dtype):
+    moment = SecondMoment(np.eye(2, dtype=dtype), 3)
+    assert moment.raw_sum.dtype == np.float64
+    assert moment.resolution == np.finfo(dtype).eps
+
+
 def test_no_rows_change_nothing():
     moment = SecondMoment.zeros(3).update(np.eye(3))
     same = moment.update(np.empty((0, 3)))
@@ -125,6 +132,19 @@ def test_condition_is_that_of_the_matrix(problem):
 def test_condition_of_a_singular_moment_is_infinite():
     assert SecondMoment.zeros(3).update(np.ones((2, 3))).condition() == np.inf
     assert SecondMoment.from_matrix(np.diag([1.0, 0, 2]), count=1).condition(scaled=True) == np.inf
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-9, 1.0, 1e9, 1e200])
+def test_condition_has_no_unit_and_is_infinite_below_rounding(unit):
+    for diagonal, expected in (
+        ([1.0, 4.0, 100.0], 100.0),
+        ([1e-30, 1e-20, 1.0], np.inf),
+        ([1e-15, 1.0, 1.0], 1e15),
+        ([1e-17, 1e-17, 1.0], np.inf),
+    ):
+        moment = SecondMoment.from_matrix(unit * np.diag(diagonal), count=1)
+        assert moment.condition() == pytest.approx(expected)
+        assert moment.condition(scaled=True) == pytest.approx(1.0)
 
 
 @few

@@ -1,17 +1,34 @@
-"""The largest eigenvalue of a positive semidefinite operator, from a few products with it."""
+"""Eigenvalues: the condition number of a matrix, and the largest one of an operator from a few products."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg import eigvalsh_tridiagonal
+from scipy.linalg import eigvalsh, eigvalsh_tridiagonal
 
-from knowedit.linalg._arrays import Host
+from knowedit.linalg._arrays import EPSILON, Host
 
 _STEPS = 24
 _SEED = 0
 _INVARIANT = 1e-10  # below this a new direction would be made of rounding errors
+
+
+def condition_number(C: Host, *, scaled: bool) -> float:
+    """λ_max/λ_min of a symmetric matrix, infinite when λ_min is rounding, from all eigenvalues.
+
+    Args:
+        C: (d, d), symmetric positive semidefinite.
+        scaled: bring the diagonal to ones first.
+    """
+    if scaled:
+        roots = np.sqrt(np.where(C.diagonal() > 0, C.diagonal(), 1.0))
+        C = C / roots / roots[:, None]
+    eigenvalues = eigvalsh(C, check_finite=False)
+    if eigenvalues[0] <= EPSILON["float64"] * eigenvalues[-1]:
+        return math.inf
+    return float(eigenvalues[-1] / eigenvalues[0])
 
 
 def largest_eigenvalue(apply: Callable[[Host], Host], dim: int) -> float:

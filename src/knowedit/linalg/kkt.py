@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from knowedit.errors import InputError
+from knowedit.errors import InputError, ShapeError
 from knowedit.linalg._arrays import EPSILON, Array, Host, require_float, require_ndim, require_shape, to_host
 from knowedit.linalg.factorised import FactorisedMoment
-from knowedit.linalg.insert import Moment
+from knowedit.linalg.moments import Moment
 from knowedit.linalg.second_moment import SecondMoment
 
 
 @dataclass(frozen=True, eq=False)
 class KKT:
-    """The residuals of `minimise ‖ŴK − V‖² subject to Ŵk = v` (Eqn. 4) at one Ŵ.
+    """The residuals of `minimise ‖ŴK − V‖² subject to Ŵk = v` (Eqn. 4) at one Ŵ, for one pair or many.
 
     Attributes:
         objective: ‖ŴK − V‖² in the units of a squared value, summed over keys as C is (a mean if C is
@@ -23,8 +23,8 @@ class KKT:
         stationarity: ‖G − Λkᵀ‖ / ‖G‖ for G = ŴC − VKᵀ and the best Λ: the share of the gradient that
             the constraint does not explain (Eqn. 17). 0 is stationary, 1 is not at all; 0 as well when
             G itself is rounding, as for the unconstrained minimiser.
-        feasibility: ‖Ŵk − v‖ / ‖v‖ (Eqn. 13); ‖Ŵk‖ when v is zero.
-        multiplier: (d_out,), the best Λ, float64 NumPy, in the scale of C.
+        feasibility: ‖Ŵk − v‖ / ‖v‖ (Eqn. 13); ‖Ŵk‖ when v is zero. With many pairs, the largest of them.
+        multiplier: (d_out,) or (d_out, e) as v is, the best Λ, float64 NumPy, in the scale of C.
     """
 
     objective: float | None
@@ -65,8 +65,8 @@ def kkt(
 
     Args:
         W_hat: Ŵ, (d_out, d_in).
-        k: (d_in,), the inserted key.
-        v: (d_out,), its value.
+        k: (d_in,), the inserted key; or (d_in, e), the keys as columns.
+        v: (d_out,), its value; or (d_out, e), the values as columns.
         C: K Kᵀ, (d_in, d_in), or a `SecondMoment` or `FactorisedMoment` (then their mean).
         W: (d_out, d_in), the weight before the insertion.
         K: (d_in, n), the old keys as columns.
@@ -82,7 +82,11 @@ def kkt(
     require_float(W_hat=W_hat)
     require_ndim("W_hat", W_hat, ("d_out", "d_in"))
     d_out, d_in = (int(n) for n in W_hat.shape)
-    new, key, value = _host("W_hat", W_hat, (d_out, d_in)), _host("k", k, (d_in,)), _host("v", v, (d_out,))
+    new = _host("W_hat", W_hat, (d_out, d_in))
+    pairs = () if k.ndim == 1 else tuple(k.shape[1:])
+    key, value = _host("k", k, (d_in, *pairs)), _host("v", v, (d_out, *pairs))
+    if len(pairs) > 1:
+        raise ShapeError(f"k has shape {tuple(k.shape)}; expected (d_in,) or (d_in, e); reshape k")
     given = {name for name, a in {"C": C, "W": W, "K": K, "V": V, "VKt": VKt}.items() if a is not None}
     match sorted(given):
         case ["K", "V"]:
@@ -124,13 +128,17 @@ def _from_change(new: Host, C: Host, old: Host) -> _Gradient:
 
 
 def _residuals(gradient: _Gradient, new: Host, k: Host, v: Host) -> KKT:
-    G = gradient.G
-    multiplier = G @ k / (k @ k) if k.any() else np.zeros_like(v)
-    left_over, whole = _norm(G - np.outer(multiplier, k)), _norm(G)
+    G, keys, values = gradient.G, k.reshape(len(k), -1), v.reshape(len(v), -1)
+    lengths = np.linalg.norm(keys, axis=0)
+    lengths[lengths == 0] = 1.0
+    unit = keys / lengths
+    multiplier = np.linalg.lstsq(unit, G.T, rcond=None)[0].T / lengths
+    left_over, whole = _norm(G - (multiplier * lengths) @ unit.T), _norm(G)
     rounding = 4 * len(k) ** 0.5 * EPSILON["float64"] * gradient.size
     stationarity = left_over / whole if whole > rounding else 0.0
-    feasibility = _norm(new @ k - v) / (_norm(v) or 1.0)
-    return KKT(gradient.objective, stationarity, feasibility, multiplier)
+    sizes = np.linalg.norm(values, axis=0)
+    errors = np.linalg.norm(new @ keys - values, axis=0) / np.where(sizes > 0, sizes, 1.0)
+    return KKT(gradient.objective, stationarity, float(errors.max()), multiplier.reshape(v.shape))
 
 
 def _host(name: str, array: Array, shape: tuple[int, ...]) -> Host:

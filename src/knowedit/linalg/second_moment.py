@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import array_api_compat
 import numpy as np
-from scipy.linalg import eigvalsh
 
 from knowedit.errors import InputError, NumericalError, ShapeError
 from knowedit.linalg._arrays import (
@@ -24,8 +23,10 @@ from knowedit.linalg._arrays import (
     require_shape,
     to_host,
 )
+from knowedit.linalg._spectrum import condition_number
 from knowedit.linalg.factorised import FactorisedMoment
 from knowedit.linalg.moment_file import MomentRecord, read_moment, write_moment
+from knowedit.linalg.npz_file import read_npz
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,14 +163,7 @@ class SecondMoment:
         Args:
             scaled: bring the diagonal to ones first, as `factorise` does (to a factor of two).
         """
-        C = to_host("matrix", self.matrix)
-        if scaled:
-            roots = np.sqrt(np.where(C.diagonal() > 0, C.diagonal(), 1.0))
-            C = C / roots / roots[:, None]
-        eigenvalues = eigvalsh(C, check_finite=False)
-        if eigenvalues[0] <= EPSILON["float64"] * eigenvalues[-1]:
-            return math.inf
-        return float(eigenvalues[-1] / eigenvalues[0])
+        return condition_number(to_host("matrix", self.matrix), scaled=scaled)
 
     def damped(self, lam: float) -> SecondMoment:
         """The moment with `lam` times the mean of its diagonal added to the diagonal.
@@ -234,6 +228,27 @@ class SecondMoment:
         record = read_moment(path)
         raw_sum = record.raw_sum if like is None else from_host(record.raw_sum, like)
         return cls(raw_sum, record.count, record.resolution), dict(record.metadata)
+
+    @classmethod
+    def from_npz(cls, path: str | os.PathLike[str], *, like: Array = None) -> SecondMoment:
+        """Read the statistics of the released ROME code, `..._mom2_100000.npz`: a raw sum and a count.
+
+        `mom2.mom2` is `raw_sum` and `mom2.count` is `count`. The sum is in the dtype of the run that made it,
+        float32 for the published files; its rounding is remembered as `resolution`. Nothing is unpickled.
+
+        Args:
+            path: the file.
+            like: an array whose library and device the sums shall have; None means NumPy.
+
+        Raises:
+            InputError: there is no such file.
+            FileFormatError: it is no such file: truncated, a pickle, without one of the two entries, or with
+                another shape or dtype.
+            NumericalError: the sum holds NaN or infinity.
+        """
+        record = read_npz(path)
+        raw_sum = record.raw_sum if like is None else from_host(record.raw_sum, like)
+        return cls(raw_sum, record.count, record.resolution)
 
     def _plus(self, addend: Array, count: int, resolution: float) -> SecondMoment:
         with np.errstate(over="ignore"):
