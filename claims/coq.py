@@ -31,7 +31,9 @@ INSTALL = "apt-get install --no-install-recommends coq libcoq-mathcomp-ssreflect
 SECONDS, KILOBYTES = 120, 6_000_000
 """For each file. A rewrite that loops ends at one or the other."""
 CLOSED = "Closed under the global context"
-GAPS = re.compile(r"\b(Admitted|admit|Axioms?|Parameters?|Conjecture|Abort|Unset Guard Checking|bypass_check)\b")
+GAPS = re.compile(
+    r"\b(Admitted|admit|Axioms?|Parameters?|Conjecture|Abort|Unset Guard Checking|bypass_check)\b"
+)
 
 
 class Absent(Exception):

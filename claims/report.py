@@ -22,6 +22,7 @@ from knowedit.tensorfile import write_bytes
 NAME = "claims-report"
 COLUMNS = ("Claim", "Place", "Model", "Measured (95 % interval)", "Paper", "Expected", "Control", "Verdict")
 STYLES = {
+    Verdict.PROVED: "bold green",
     Verdict.HOLDS: "green",
     Verdict.CONTRADICTED: "bold red",
     Verdict.INCONCLUSIVE: "yellow",
