@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 
 import nox
 
@@ -61,7 +62,7 @@ def proofs(session: nox.Session) -> None:
     # Skipped without Coq, and so no failure: the package does not need it.
     if shutil.which("coqc") is None:
         session.skip("NOT MEASURED: no coqc. Install it with: " + COQ)
-    session.run("python3", "-m", "claims.coq", external=True)
+    session.run(sys.executable, "-m", "claims.coq", external=True)
 
 
 @nox.session(default=False)

@@ -129,6 +129,13 @@ def test_without_coq_the_command_says_how_to_install_it(
     assert capsys.readouterr().out == f"NOT MEASURED: there is no coqc: {coq.INSTALL}\n"
 
 
+def test_every_place_that_installs_coq_takes_the_same_packages() -> None:
+    packages = coq.INSTALL.split()[3:]
+    assert coq.INSTALL in (ROOT / "noxfile.py").read_text(encoding="utf-8")
+    assert f"missing+=({' '.join(packages)})" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert all(f"`{package}`" in PAGE for package in packages)
+
+
 # Coq
 
 
@@ -183,7 +190,7 @@ def test_an_axiom_is_found(compiled: Path, tmp_path: Path) -> None:
     shutil.copytree(compiled, tmp_path, dirs_exist_ok=True)
     hidden = (
         source("hypotheses")
-        + "\nVariable assumed : False.\nTheorem wrong : 1 = 2. Proof. case: assumed. Qed.\n"
+        + "\nVariable assumed : False.\nTheorem wrong : False. Proof. exact assumed. Qed.\n"
     )
     (tmp_path / "hypotheses.v").write_text(hidden, encoding="utf-8")
     coq.coqc("hypotheses", tmp_path)
