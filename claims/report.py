@@ -144,6 +144,8 @@ class Report:
     def _row(self, result: Result) -> tuple[str, ...]:
         claim = claims_of(self.sections)[result.claim][1]
         measured = result.measured
+        if result.model in claim.theorems:
+            return (claim.id, claim.place, result.model, "", "", "", "", str(result.verdict))
         return (
             claim.id,
             claim.place,

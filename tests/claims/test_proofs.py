@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from claims import coq, run
 from claims.catalogue import SECTIONS
+from claims.report import Report
+from claims.settings import Settings
 from claims.theorems import THEOREMS
-from claims.verdicts import Verdict
+from claims.verdicts import Result, Verdict
 from tests.claims.fakes import fake_claim, fake_section
 
 ROOT = Path(__file__).parents[2]
@@ -94,8 +97,7 @@ def verdicts(monkeypatch: pytest.MonkeyPatch, answer: object) -> list[tuple[str,
         return answer
 
     monkeypatch.setattr(coq, "check", check)
-    claim = fake_claim("a")
-    claim = claim.__class__(**{**vars(claim), "theorems": ("a.v: x", "a.v: y")})
+    claim = replace(fake_claim("a"), theorems=("a.v: x", "a.v: y"))
     return [(r.model, r.verdict, r.reason) for r in run.proofs([fake_section(claim, fake_claim("b"))])]
 
 
@@ -134,6 +136,14 @@ def test_every_place_that_installs_coq_takes_the_same_packages() -> None:
     assert coq.INSTALL in (ROOT / "noxfile.py").read_text(encoding="utf-8")
     assert f"missing+=({' '.join(packages)})" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert all(f"`{package}`" in PAGE for package in packages)
+
+
+def test_a_theorem_has_a_row_of_its_own_without_numbers() -> None:
+    claim = replace(fake_claim("a"), theorems=("a.v: x",))
+    results = [Result("fake.a", "a.v: x", Verdict.PROVED)]
+    report = Report([fake_section(claim)], results, [], {}, Settings())
+    assert "| fake.a | Table 9 | a.v: x | – | – | – | – | PROVED |" in report.markdown()
+    assert report.summary == "Results: 1 PROVED; nothing to look into."
 
 
 # Coq
