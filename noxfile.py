@@ -1,6 +1,8 @@
 """Everything that is run on this project, each in an environment of its own: ``nox --list``."""
 
 import os
+import shutil
+import sys
 
 import nox
 
@@ -12,6 +14,8 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 # Older pips read the first for the build environment, newer ones the second.
 PIP = {"PIP_CONSTRAINT": CONSTRAINTS, "PIP_BUILD_CONSTRAINT": CONSTRAINTS}
+
+COQ = "apt-get install --no-install-recommends coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra"
 
 # The number of threads changes the order of sums, so it is fixed unless the caller fixes it otherwise.
 THREADS = os.environ.get("OMP_NUM_THREADS", "2")
@@ -50,6 +54,15 @@ def claims(session: nox.Session) -> None:
     """The paper's claims: ``nox -s claims -- --model gpt2-xl --device cuda``."""
     install(session, ".[test]")
     session.run("python", "-m", "claims", *session.posargs, env=RUN)
+
+
+@nox.session(default=False, venv_backend="none")
+def proofs(session: nox.Session) -> None:
+    """The algebra by machine: compile ``claims/proofs`` and list what each theorem rests on."""
+    # Skipped without Coq, and so no failure: the package does not need it.
+    if shutil.which("coqc") is None:
+        session.skip("NOT MEASURED: no coqc. Install it with: " + COQ)
+    session.run(sys.executable, "-m", "claims.coq", external=True)
 
 
 @nox.session(default=False)

@@ -60,6 +60,7 @@ class Claim(Generic[E]):
         measure: from the section's evidence to the numbers.
         digits: how the numbers are written.
         on_models: whether it is measured on models (or only on random matrices).
+        theorems: what is proved about it, such as ``insertion.v: eqn13_feasible``.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Claim(Generic[E]):
     measure: Callable[[E], Measured]
     digits: str = ".1f"
     on_models: bool = True
+    theorems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

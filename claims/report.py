@@ -22,6 +22,7 @@ from knowedit.tensorfile import write_bytes
 NAME = "claims-report"
 COLUMNS = ("Claim", "Place", "Model", "Measured (95 % interval)", "Paper", "Expected", "Control", "Verdict")
 STYLES = {
+    Verdict.PROVED: "bold green",
     Verdict.HOLDS: "green",
     Verdict.CONTRADICTED: "bold red",
     Verdict.INCONCLUSIVE: "yellow",
@@ -143,6 +144,8 @@ class Report:
     def _row(self, result: Result) -> tuple[str, ...]:
         claim = claims_of(self.sections)[result.claim][1]
         measured = result.measured
+        if result.model in claim.theorems:
+            return (claim.id, claim.place, result.model, "", "", "", "", str(result.verdict))
         return (
             claim.id,
             claim.place,

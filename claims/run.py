@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from claims import coq
 from claims.models import Missing, model_name, one_line, open_model
 from claims.registry import MATRICES, Claim, Measured, Progress, Section, Sections
 from claims.settings import Settings
@@ -20,6 +21,25 @@ def on_matrices(sections: Sections, settings: Settings) -> list[Result]:
         if section.on_matrices is not None:
             results += _measured(section.claims, MATRICES, partial(section.on_matrices, settings))
     return results
+
+
+def proofs(sections: Sections) -> list[Result]:
+    """Every theorem of the claims, as Coq finds it now; nothing is compiled where no claim has one."""
+    stated = [(claim.id, name) for section in sections for claim in section.claims for name in claim.theorems]
+    if not stated:
+        return []
+    try:
+        accepted, verdict, reason = coq.check().theorems, Verdict.ERROR, "there is no such theorem"
+    except coq.Absent as missing:
+        accepted, verdict, reason = (), Verdict.NOT_MEASURED, str(missing)
+    except coq.Unproved as error:
+        accepted, verdict, reason = (), Verdict.ERROR, one_line(error)
+    return [
+        Result(claim, name, Verdict.PROVED)
+        if name in accepted
+        else Result(claim, name, verdict, reason=reason)
+        for claim, name in stated
+    ]
 
 
 def on_model(source: str, sections: Sections, settings: Settings, progress: Progress) -> list[Result]:

@@ -12,8 +12,10 @@ from knowedit.evaluation.intervals import Interval
 
 
 class Verdict(StrEnum):
-    """What a measurement says about a claim."""
+    """What a measurement says about a claim, or a proof."""
 
+    PROVED = "PROVED"
+    """Coq accepted the theorem in this run, and it rests on no axiom."""
     HOLDS = "HOLDS"
     CONTRADICTED = "CONTRADICTED"
     INCONCLUSIVE = "INCONCLUSIVE"
@@ -32,7 +34,7 @@ class Result:
 
     Attributes:
         claim: its id.
-        model: the model's name, or `MATRICES`.
+        model: the model's name, `MATRICES`, or file and name of a theorem.
         verdict: what was found.
         measured: the numbers; None where there are none.
         reason: why there are none, or what is wrong with them; else empty.
