@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from knowedit.editing import Address, Dense, Edit, Updates, applied_edits
+from knowedit.editing.updates import added, truncated
 from knowedit.errors import BaseMismatchError, InputError, ShapeError
 from knowedit.linalg import LowRank
 from knowedit.models import load
@@ -229,3 +230,33 @@ def test_half_precision_stacks_are_rounded_once(tokenizer):
     for handle in handles:
         handle.remove()
     assert (changed(lm, before), applied_edits(lm)) == ([], ())
+
+
+def two_columns(dtype=torch.float32) -> LowRank:
+    draw = torch.Generator().manual_seed(4)
+    return LowRank(torch.randn(5, 2, generator=draw), torch.randn(7, 2, generator=draw), dtype)
+
+
+def test_a_low_rank_update_is_cut_to_the_rank_asked_for():
+    update = two_columns()
+    cut, error = truncated(update, 1)
+    sizes = torch.linalg.svdvals(update.materialise(torch.float64))
+    assert cut.rank == 1
+    assert error == pytest.approx(float(sizes[1] / sizes.norm()))
+    same, nothing = truncated(update, 2)
+    assert same is update
+    assert nothing == 0
+
+
+def test_a_dense_update_keeps_the_weights_format_when_cut():
+    dense = Dense(two_columns().materialise(torch.float64), torch.bfloat16)
+    cut, error = truncated(dense, 2)
+    assert cut.dtype == torch.bfloat16
+    assert error < 1e-12
+
+
+def test_a_sum_with_a_dense_update_is_formed_in_float64():
+    update = two_columns(torch.bfloat16)
+    dense = Dense(torch.ones(5, 7, dtype=torch.float64), torch.bfloat16)
+    for total in (added(update, dense), added(dense, update)):
+        assert torch.equal(total.materialise(torch.float64), update.materialise(torch.float64) + 1)

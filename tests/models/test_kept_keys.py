@@ -146,3 +146,18 @@ def test_a_sliding_window_counts_true_distances(tokenizer):
 def test_starts_that_do_not_fit_are_refused(family: LanguageModel, start):
     with pytest.raises(InputError, match="start"):
         record(family, ROWS, start=torch.tensor(start))
+
+
+def test_the_cut_batch_has_the_mask_of_its_tokens(family: LanguageModel):
+    data = record(family, ROWS, start=[4, 2, 1]).batch
+    assert data.mask.sum(1).tolist() == data.lengths.tolist() == [3, 1, 4]
+    assert data.positions[0, :3].tolist() == [4, 5, 6]
+
+
+def test_chosen_rows_keep_their_mask(family: LanguageModel):
+    from knowedit.models import batch
+    from knowedit.models.kept_keys import keep_keys
+
+    kept = keep_keys(family, batch(family, ROWS))
+    rows = torch.tensor([2, 0])
+    assert torch.equal(kept.select(rows).mask, kept.mask[rows])

@@ -263,3 +263,23 @@ def test_hooks_are_gone_when_the_forward_fails(lm: LanguageModel):
     with pytest.raises(ZeroDivisionError), intervene(lm, {Site(2, "mlp"): boom}):
         record(lm, PADDED)
     assert hook_count(lm) == 0
+
+
+def test_the_last_block_may_be_named_as_the_stop(lm: LanguageModel):
+    recording = record(lm, PADDED)
+    with torch.no_grad():
+        whole = resume(recording, 1, recording.states[1])
+        assert torch.equal(resume(recording, 1, recording.states[1], stop=lm.n_layers), whole)
+    with pytest.raises(InputError, match=f"no layer {lm.n_layers + 1}"):
+        resume(recording, 1, recording.states[1], stop=lm.n_layers + 1)
+
+
+def test_an_argument_for_all_rows_is_left_as_it_is(tiny_gpt2: LanguageModel):
+    """A leading 1 stands for all rows (a mask, a rotary table), and so does a vector."""
+    from knowedit.models.recording import _Rows
+
+    recording = record(tiny_gpt2, PADDED)
+    chooser = _Rows(recording, recording.states[0][[2, 0]], torch.tensor([2, 0]))
+    for value in (noise(1, 7), noise(3), noise(5, 3), "text", None):
+        assert chooser(value) is value
+    assert torch.equal(chooser(noise(3, 7)), noise(3, 7)[[2, 0]])
