@@ -80,3 +80,8 @@ def test_bundled_models_are_folders_with_a_configuration():
     for name, folder in bundled_models().items():
         assert folder.name == name
         assert (folder / "config.json").is_file()
+
+
+def test_text_that_is_no_unicode_is_refused():
+    with pytest.raises(InputError, match="not valid Unicode"):
+        Fact(subject="caf\udce9", prompt="{} is a", target_new="place")

@@ -9,6 +9,15 @@ from knowedit.errors import InputError
 SLOT = "{}"
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: no half of a surrogate pair, as from a shell of another encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def split_template(template: str) -> tuple[str, str]:
     """The text before and after the subject's slot.
 
@@ -83,6 +92,11 @@ class Fact:
         for field in ("subject", "target_new"):
             if not getattr(self, field).strip():
                 raise InputError(f"the fact has an empty {field}: give at least one visible character")
+        for field in ("subject", "prompt", "target_new"):
+            if not is_unicode(getattr(self, field)):
+                raise InputError(
+                    f"the {field} {getattr(self, field)!r} is not valid Unicode: give it as UTF-8"
+                )
         if self.subject != self.subject.strip():
             raise InputError(
                 f"the subject {self.subject!r} begins or ends with white space: put it in the prompt"

@@ -179,3 +179,22 @@ def test_the_share_that_is_done(size, reading, share):
 def test_advice_for_half_a_text():
     row = {"tokens": 150, "width": 128, "condition": 1e9, "change": None, "excess": None}
     assert "half of the text is not of full rank (150 tokens" in advice(row)
+
+
+def test_layers_beyond_any_model_are_refused_at_once(run):
+    assert (
+        "beyond any model" in run("--text", "t.txt", "--layers", "0-300000000", "--out", "o", code=2).stderr
+    )
+
+
+def test_an_out_that_is_a_file_is_refused(run, model):
+    found = run("--model", model, "--text", "t.txt", "--layers", "1", "--out", "t.txt", code=2)
+    assert "cannot be made" in found.stderr
+
+
+@pytest.mark.parametrize("line", ['{"text": "a \\ud800 b"}', "[" * 100_000, '{"text": ' + "9" * 5000 + "}"])
+def test_lines_that_no_parser_takes_are_named(run, model, tmp_path, line):
+    (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n' + line + "\n", encoding="utf-8")
+    found = run("--model", model, "--jsonl", "bad.jsonl", "--layers", "1", "--out", "o", code=2)
+    assert "line 2" in found.stderr
+    assert not (tmp_path / "o").exists()

@@ -376,3 +376,17 @@ def test_an_address_the_model_lacks_is_refused(fresh_lm):
         with pytest.raises(InputError, match=words):
             replace(edit, updates=updates).apply(lm)
         assert (changed(lm, before), applied_edits(lm)) == ([], ())
+
+
+def test_the_compressed_form_of_an_applied_edit_is_the_same_edit(family):
+    whole = plain_edit(family, {(1, "mlp_down"): dense(family, 1, "mlp_down")})
+    cut = whole.compressed(1)
+    assert cut.provenance.compressed_from == whole.digest
+    with whole.applied(family), pytest.raises(InputError, match="already"):
+        cut.apply(family)
+    with pytest.raises(InputError):
+        Edit.combined([whole, cut])
+    with whole.applied(family):
+        above = plain_edit(family, {(2, "mlp_down"): low_rank(family, 2, "mlp_down")})
+    with cut.applied(family), above.applied(family):
+        assert len(applied_edits(family)) == 2

@@ -430,3 +430,14 @@ def test_a_refused_edit_writes_no_model(one, fresh_lm, tmp_path):
     with pytest.raises(InputError, match="other weights"):
         one.merged(fresh_lm("gpt2", seed=4), tmp_path / "m")
     assert names(tmp_path) == []
+
+
+def test_a_model_that_was_written_to_is_not_merged(fresh_lm, tmp_path):
+    lm = fresh_lm("gpt2")
+    edit = plain_edit(lm, {DOWN: low_rank(lm, 1, "mlp_down")})
+    edit.apply(lm)
+    with torch.no_grad():
+        lm.projection(1).parameter.add_(1.0)
+    with pytest.raises(InputError):
+        edit.merged(lm, tmp_path / "m")
+    assert not (tmp_path / "m").exists()

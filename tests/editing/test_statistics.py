@@ -18,6 +18,7 @@ from knowedit.errors import BaseMismatchError, FileFormatError, InputError, Nume
 from knowedit.models import load
 from tests.conftest import TINY
 from tests.editing import oracles
+from tests.editing.conftest import low_rank, plain_edit
 from tests.models.oracles import full_logits
 
 TEXTS = [
@@ -280,3 +281,16 @@ def test_a_moment_that_says_nothing_is_refused(kept, tmp_path):
     (tmp_path / "bad").write_bytes(path.read_bytes()[:-1])
     with pytest.raises(FileFormatError):
         load_second_moment(tmp_path / "bad", lm, 1)
+
+
+def test_nothing_is_gathered_through_an_edited_model():
+    """The stored layer's moment is that of the model without edits; another layer's would not be."""
+    import knowedit
+
+    lm = knowedit.load("organism-gpt2")
+    edit = plain_edit(lm, {(5, "mlp_down"): low_rank(lm, 5, "mlp_down")})
+    stored = second_moment(lm, 5).matrix
+    with edit.applied(lm):
+        assert torch.equal(second_moment(lm, 5).matrix, stored)
+        with pytest.raises(InputError, match="before applying"):
+            second_moment(lm, 7)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from knowedit.cli.output import console, percent, print_json, stderr
 from knowedit.cli.stack import load_edits, stacked
-from knowedit.editing import DENSE, ROME, Edit, kind_of, load_second_moment, profile
+from knowedit.editing import DENSE, ROME, Edit, kind_of, load_second_moment, profile, second_moment
 from knowedit.errors import InputError
 from knowedit.facts import Fact, template_of
 from knowedit.linalg import SecondMoment
@@ -49,13 +49,19 @@ class EditRequest:
         """
         return replace(profile(self.profile), layer=self.layer)
 
-    def moment(self, lm: LanguageModel, editor: ROME) -> SecondMoment | None:
-        """The statistics that were given; None for those of the model's folder.
+    def moment(self, lm: LanguageModel, editor: ROME) -> SecondMoment:
+        """The statistics that were given, or those of the model's folder, which may have to be gathered first.
 
         Raises:
             BaseMismatchError: statistics of another model, layer or part.
         """
-        return load_second_moment(self.statistics, lm, editor.resolve_layer(lm)) if self.statistics else None
+        layer = editor.resolve_layer(lm)
+        if self.statistics:
+            return load_second_moment(self.statistics, lm, layer)
+        with stderr.status(
+            f"key statistics of layer {layer} (kept for the next time by knowedit stats --install)"
+        ):
+            return second_moment(lm, layer)
 
     def check_out(self) -> None:
         """Refuse before any work a file that could not, or should not, be written.
@@ -85,9 +91,10 @@ def run_edit(request: EditRequest, *, as_json: bool) -> None:
     below = load_edits(request.stack)
     lm = load(request.model)
     generator = torch.Generator().manual_seed(request.seed)
+    moment = request.moment(lm, editor)  # of the model's own weights, so before anything is applied
     with stacked(lm, below):
         with stderr.status("searching for the new value"):
-            edit = editor.edit(lm, [fact], generator=generator, statistics=request.moment(lm, editor))
+            edit = editor.edit(lm, [fact], generator=generator, statistics=moment)
         before = answer(lm, fact)
         with edit.applied(lm):
             after = answer(lm, fact)

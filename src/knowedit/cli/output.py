@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from knowedit.errors import KnoweditError
@@ -23,12 +24,8 @@ class ErrorLine(TyperGroup):
         try:
             return super().invoke(ctx)
         except KnoweditError as error:
-            stderr.print(f"[bold red]error:[/] {_plain(' '.join(str(error).split()))}")
+            stderr.print(f"[bold red]error:[/] {escape(' '.join(str(error).split()))}")
             raise typer.Exit(2) from None
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def print_json(value: Any) -> None:

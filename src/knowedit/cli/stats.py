@@ -19,6 +19,7 @@ from knowedit.models import LanguageModel, load
 from knowedit.tensorfile import write_bytes
 
 STEPS = 10_000
+MOST_LAYERS = 10_000
 """Of a progress bar, which counts the share that is done."""
 
 
@@ -92,9 +93,11 @@ def parse_layers(text: str) -> tuple[int, ...]:
         first, dash, last = (side.strip() for side in piece.partition("-"))
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise InputError(f"the layers {text!r} cannot be read at {piece!r}: write them as in 3-7,10")
-        found.update(range(int(first), int(last or first) + 1))
         if dash and int(last) < int(first):
             raise InputError(f"the layers {piece!r} go down: write the smaller number first")
+        if int(last or first) >= MOST_LAYERS:
+            raise InputError(f"the layers {piece!r} are beyond any model's: layers count from 0")
+        found.update(range(int(first), int(last or first) + 1))
     return tuple(sorted(found))
 
 

@@ -117,8 +117,9 @@ def _edited_tensors(lm: LanguageModel, edit: Edit) -> Fingerprint:
 
 
 def contained(edit: Edit) -> list[str]:
-    """The digests of what an edit holds: its own, and those of the edits it was combined from."""
-    return [edit.digest, *edit.provenance.parts]
+    """The digests of what an edit holds: its own, those it was combined from, and that it was compressed from."""
+    origin = edit.provenance.compressed_from
+    return [edit.digest, *edit.provenance.parts, *([origin] if origin else [])]
 
 
 def _check_stack(lm: LanguageModel, edit: Edit) -> None:

@@ -46,10 +46,13 @@ def compressed(edit: Edit, rank: int) -> Edit:
     lost = {
         str(address): error for address, (update, error) in cut.items() if update is not edit.updates[address]
     }
+    if not lost:
+        return edit
     before = edit.preflight.compression
     return replace(
         edit,
         updates={address: update for address, (update, _) in cut.items()},
+        provenance=replace(edit.provenance, compressed_from=edit.digest),
         preflight=replace(edit.preflight, compression={**before, **lost}),
     )
 

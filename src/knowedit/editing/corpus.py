@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from knowedit.errors import InputError
+from knowedit.facts import is_unicode
 
 PathLike: TypeAlias = str | Path
 Identity: TypeAlias = dict[str, str | int | None]
@@ -143,7 +144,7 @@ def _fields(source: Path, field: str) -> Iterator[str]:
         where = f"{source}, line {number}"
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{where} is not JSON ({error}): expected one JSON object a line") from None
         if not isinstance(entry, dict):
             raise InputError(f"{where} holds a {type(entry).__name__}: expected one JSON object a line")
@@ -161,6 +162,10 @@ def field_of(entry: dict[str, object], field: str, where: str) -> str:
     found = entry[field]
     if not isinstance(found, str):
         raise InputError(f"{where} has a {type(found).__name__} in the field {field!r}: expected a text")
+    if not is_unicode(found):
+        raise InputError(
+            f"{where} has half of a surrogate pair in the field {field!r}: expected valid Unicode"
+        )
     return found
 
 

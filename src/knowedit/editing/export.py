@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as safetensors_bytes
 from torch import Tensor
 
-from knowedit.editing.application import applied_edits, short
+from knowedit.editing.application import applied_edits, check_base, short
 from knowedit.editing.updates import Address
 from knowedit.errors import InputError, NumericalError
 from knowedit.linalg import LowRank
@@ -73,6 +73,8 @@ def to_peft(edit: Edit, folder: PathLike, *, base_model: str | None, force: bool
 def merged(edit: Edit, lm: LanguageModel, folder: PathLike, *, force: bool) -> None:
     """Write the model with the edit applied; see `Edit.merged`."""
     already = any(handle.edit.digest == edit.digest for handle in applied_edits(lm))
+    if already:
+        check_base(lm, edit, "all")  # also that nothing was written to the model since
     there = nullcontext() if already else edit.applied(lm)
     with new_folder(folder, force=force) as place, there, quiet(True):
         lm.model.save_pretrained(place)

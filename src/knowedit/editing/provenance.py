@@ -75,6 +75,7 @@ class Provenance:
         versions: of the packages that computed it.
         on_top_of: the digests of the edits that were applied when it was computed, in their order: the update
             fits the weights with those changes.
+        compressed_from: the digest of the edit of which this one is the compressed form, or None.
     """
 
     editor: str
@@ -85,9 +86,15 @@ class Provenance:
     prefixes: tuple[str, ...]
     versions: dict[str, str]
     on_top_of: tuple[str, ...] = ()
+    compressed_from: str | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The digests of the edits that this one was combined from; empty for an edit of its own."""
         combined = self.settings.get("parts", []) if self.editor == COMBINED else []
-        return tuple(str(part["digest"]) for part in combined)
+        return tuple(
+            str(digest)
+            for part in combined
+            for digest in (part["digest"], part.get("compressed_from"))
+            if digest
+        )

@@ -92,11 +92,12 @@ def save_second_moment(lm: LanguageModel, layer: int, moment: SecondMoment, *, p
 def second_moment(lm: LanguageModel, layer: int) -> SecondMoment:
     """The moment for a layer from the model's folder: stored, or gathered from the texts kept there.
 
-    A stored moment of other weights (another number format, say) is not used. While edits are applied it is that of
-    the model without them, as for every edit in a row.
+    A stored moment of other weights (another number format, say) is not used. While edits are applied a stored
+    moment is that of the model without them, as for every edit in a row; none is gathered then, since the
+    texts would run through the edited model.
 
     Raises:
-        InputError: the folder has neither; says how to gather one.
+        InputError: the folder has neither, or edits are applied and it has no moment; says what to do.
     """
     lm.check_layer(layer)
     path = lm.folder / moment_file(layer) if lm.folder else None
@@ -109,5 +110,10 @@ def second_moment(lm: LanguageModel, layer: int) -> SecondMoment:
         raise InputError(
             f"no key statistics are known for layer {layer} of {lm.name} as its weights are now: gather them with "
             "knowedit stats, or knowedit.editing.collect_second_moment(lm, texts, layer), and pass statistics="
+        )
+    if fingerprint(lm, with_edits=True) != fingerprint(lm):
+        raise InputError(
+            f"{lm.name} keeps no key statistics of layer {layer}, and with edits applied it cannot gather those of its "
+            "own weights: call second_moment before applying the edits and pass statistics="
         )
     return collect_second_moment(lm, text_file(lm.folder / str(texts)).read(), layer)

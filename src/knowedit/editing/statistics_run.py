@@ -86,7 +86,12 @@ class StatisticsRun:
             NumericalError: a key that is NaN or infinite.
         """
         run = self._checked(lm)
-        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"the folder {self.out} cannot be made ({error.strerror}): give another one"
+            ) from None
         manifest = self._begin(lm, run)
         if manifest["complete"] and all((self.out / row["file"]).is_file() for row in manifest["layers"]):
             (self.out / STATE).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from knowedit.errors import InputError
-from knowedit.facts import split_template
+from knowedit.facts import is_unicode, split_template
 
 SPACE = "▁"  # how tokenizers in the manner of sentencepiece write a space
 
@@ -59,6 +59,7 @@ def encode_with_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[tupl
         InputError: a tokenizer that knows no offsets.
     """
     _require_fast(tokenizer)
+    _require_unicode(text)
     found = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, truncation=False)
     ids = list(found["input_ids"])
     names = tokenizer.convert_ids_to_tokens(ids)
@@ -88,9 +89,15 @@ def _require_fast(tokenizer: Any) -> None:
         )
 
 
+def _require_unicode(text: str) -> None:
+    if not is_unicode(text):
+        raise InputError(f"the text {text!r} is not valid Unicode: give it as UTF-8")
+
+
 def encode(tokenizer: Any, text: str) -> list[int]:
     """Token ids of ``text``, without special tokens at the end; as `encode_with_offsets`, and faster."""
     _require_fast(tokenizer)
+    _require_unicode(text)
     found = tokenizer(text, return_special_tokens_mask=True, truncation=False)
     if found["special_tokens_mask"] and found["special_tokens_mask"][-1]:
         return encode_with_offsets(tokenizer, text)[0]  # it tells an added token from one of the text
