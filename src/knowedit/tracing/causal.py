@@ -80,8 +80,8 @@ def causal_trace(
     reading = read(lm, prompt, subject)
     ids = answer_ids(lm, reading.prompt, answer)
     corrupted = corruption.corrupt(lm, reading, draws, generator)
-    clean = clean_run(lm, (*reading.prompt.ids, *ids[:-1]), part)
-    target = read_answer(lm, reading.prompt, answer, ids, clean.logits[reading.prompt.last :])
+    clean = clean_run(lm, reading.prompt, ids, part)
+    target = read_answer(lm, reading.prompt, answer, ids, clean.logits)
     plan = Plan(lm, reading.prompt, target.ids, part, window, sever, memory)
     baseline, scores = measure(plan, clean, corrupted.embeddings)
     return Trace(
@@ -96,9 +96,9 @@ def causal_trace(
         part=part,
         window=window,
         sever=sever,
-        clean_score=float(joint_probability(clean.logits[reading.prompt.last :], target.ids)),
-        corrupted_scores=baseline.cpu(),
-        scores=scores.cpu(),
+        clean_score=float(joint_probability(clean.logits, target.ids)),
+        corrupted_scores=baseline,
+        scores=scores,
         noise=corrupted.noise,
         provenance=TraceProvenance(
             model=lm.name,
