@@ -1,0 +1,147 @@
+"""A whole heat map beside plain hooks with one whole forward for each cell, in one run and one thread.
+
+    nox -s bench -- -k tracing        or       pytest benchmarks/test_tracing.py -s
+
+The oracle is that of the tests: all draws of a cell in one batch. Times are the best of the rounds, interleaved.
+Each figure holds the whole call of `causal_trace`; the digest of the weights is given, as a caller with more
+than one trace would.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import knowedit
+from knowedit.models import fingerprint, locate
+from knowedit.tracing import RelativeNoise, Window, causal_trace
+from tests.tracing import oracle
+
+ROUNDS = 2
+TEMPLATE, SUBJECT = "It is said in this town that {} plays the", "Zoma Sel"
+CASES = {
+    "single states": {},
+    "single states, MLP severed": {"sever": "mlp"},
+    "single states, attention severed": {"sever": "attention"},
+    "windows of 3, MLP": {"part": "mlp", "window": Window.paper(3)},
+    "windows of 3, attention": {"part": "attention", "window": Window.paper(3)},
+    "windows of 3, MLP, attention severed": {
+        "part": "mlp",
+        "window": Window.paper(3),
+        "sever": "attention",
+    },
+}
+
+
+def ours(lm, digest, template=TEMPLATE, **how):
+    generator = torch.Generator().manual_seed(0)
+    return causal_trace(
+        lm,
+        template,
+        SUBJECT,
+        generator=generator,
+        corruption=RelativeNoise(3),
+        digest=digest,
+        **how,
+    )
+
+
+def seconds(function):
+    begin = time.perf_counter()
+    result = function()
+    return time.perf_counter() - begin, result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_heat_map_is_faster_than_with_whole_forwards(case, capsys):
+    torch.set_num_threads(1)
+    lm, how = knowedit.load("organism-gpt2"), CASES[case]
+    digest = fingerprint(lm).digest
+    prompt = locate(lm, TEMPLATE, SUBJECT)
+    assert len(prompt.ids) == 12
+    fast, slow = [], []
+    for _ in range(ROUNDS):
+        spent, found = seconds(lambda: ours(lm, digest, **how))
+        fast.append(spent)
+        own = lm.module("embedding")(torch.tensor([prompt.ids[prompt.subject]])).detach()
+        spoiled, answer = own + found.noise, list(found.answer_ids)
+        spent, (_, _, scores) = seconds(
+            lambda spoiled=spoiled, answer=answer: oracle.trace(lm, prompt, answer, spoiled, **how)
+        )
+        slow.append(spent)
+    ratio = min(slow) / min(fast)
+    difference = float((found.scores - scores).abs().max())
+    with capsys.disabled():
+        print(
+            f"\n{case}: {min(fast):.3f} s, plain hooks {min(slow):.3f} s, ratio {ratio:.1f}; "
+            f"largest difference {difference:.1e}"
+        )
+    assert difference <= 1e-5
+    assert ratio >= 4 if case == "single states" else ratio > 2
+
+
+MEASURE_PEAK = """
+import resource, sys, torch, knowedit
+sys.path.insert(0, ".")
+from benchmarks import test_tracing as b
+torch.set_num_threads(1)
+lm = knowedit.load("organism-gpt2")
+lm.logits(["warm up"])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+b.ours(lm, "", memory=int(sys.argv[1]))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mebibytes", [8, 32, 128])
+def test_the_peak_stays_below_what_was_allowed(mebibytes, capsys):
+    """Peak resident memory of a process of its own, above that after a first forward."""
+    arguments = [sys.executable, "-c", MEASURE_PEAK, str(mebibytes * 2**20)]
+    peak = float(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout)
+    with capsys.disabled():
+        print(f"\nmemory={mebibytes} MiB: the peak rises by {peak:.0f} MiB")
+    # The allocator keeps what it has freed, and the first call loads code.
+    assert peak <= mebibytes + 24
+
+
+@pytest.mark.slow
+def test_how_time_grows_with_tokens(capsys):
+    """Seconds against the tokens from the subject on, and the exponent of a power law through them."""
+    torch.set_num_threads(1)
+    lm = knowedit.load("organism-gpt2")
+    found = {}
+    for words in (4, 8, 16, 32):
+        template = "{} " + " ".join(["the"] * words)
+        size = len(locate(lm, template, SUBJECT).ids)
+        found[size] = min(seconds(lambda t=template: ours(lm, "", t))[0] for _ in range(ROUNDS))
+    slope = np.polyfit(np.log(list(found)), np.log(list(found.values())), 1)[0]
+    with capsys.disabled():
+        shown = ", ".join(f"{size} tokens {spent:.2f} s" for size, spent in found.items())
+        print(f"\n{shown}: time grows with tokens to the power {slope:.2f}")
+    assert slope < 2.5
+
+
+@pytest.mark.slow
+def test_how_time_grows_with_layers(capsys):
+    """Random models of the organism's shape with more layers."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.set_num_threads(1)
+    organism = knowedit.load("organism-gpt2")
+    found = {}
+    for layers in (6, 12, 24):
+        config = GPT2Config.from_dict(organism.model.config.to_dict() | {"n_layer": layers})
+        lm = knowedit.load((GPT2LMHeadModel(config).eval(), organism.tokenizer))
+        found[layers] = min(seconds(lambda lm=lm: ours(lm, ""))[0] for _ in range(ROUNDS))
+    slope = np.polyfit(np.log(list(found)), np.log(list(found.values())), 1)[0]
+    with capsys.disabled():
+        shown = ", ".join(f"{layers} layers {spent:.2f} s" for layers, spent in found.items())
+        print(f"\n{shown}: time grows with layers to the power {slope:.2f}")
+    assert slope < 2.5
