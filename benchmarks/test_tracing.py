@@ -23,9 +23,13 @@ from knowedit.tracing import RelativeNoise, Window, causal_trace
 from tests.tracing import oracle
 
 ROUNDS = 2
-TEMPLATE, SUBJECT = "It is said in this town that {} plays the", "Zoma Sel"
+SUBJECT = "Zoma Sel"
+# The more tokens before the subject, the more cells need no run: with the subject first none do.
+FIRST = "{} lives in the town of today and plays the"
+LATER = "In the town of today, the {} plays the"
 CASES = {
     "single states": {},
+    "single states, subject in the middle": {"template": LATER},
     "single states, MLP severed": {"sever": "mlp"},
     "single states, attention severed": {"sever": "attention"},
     "windows of 3, MLP": {"part": "mlp", "window": Window.paper(3)},
@@ -38,7 +42,7 @@ CASES = {
 }
 
 
-def ours(lm, digest, template=TEMPLATE, **how):
+def ours(lm, digest, template=FIRST, **how):
     generator = torch.Generator().manual_seed(0)
     return causal_trace(
         lm,
@@ -61,13 +65,14 @@ def seconds(function):
 @pytest.mark.parametrize("case", CASES)
 def test_a_heat_map_is_faster_than_with_whole_forwards(case, capsys):
     torch.set_num_threads(1)
-    lm, how = knowedit.load("organism-gpt2"), CASES[case]
+    lm, how = knowedit.load("organism-gpt2"), dict(CASES[case])
+    template = how.pop("template", FIRST)
     digest = fingerprint(lm).digest
-    prompt = locate(lm, TEMPLATE, SUBJECT)
+    prompt = locate(lm, template, SUBJECT)
     assert len(prompt.ids) == 12
     fast, slow = [], []
     for _ in range(ROUNDS):
-        spent, found = seconds(lambda: ours(lm, digest, **how))
+        spent, found = seconds(lambda: ours(lm, digest, template, **how))
         fast.append(spent)
         own = lm.module("embedding")(torch.tensor([prompt.ids[prompt.subject]])).detach()
         spoiled, answer = own + found.noise, list(found.answer_ids)
