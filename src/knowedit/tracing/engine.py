@@ -29,6 +29,7 @@ from knowedit.models import (
     record,
     resume,
 )
+from knowedit.models.hooks import hooked
 from knowedit.tracing.reading import joint_probability
 from knowedit.tracing.trace import Part, Severed
 from knowedit.tracing.windows import Window
@@ -180,6 +181,16 @@ def _severed(plan: Plan, corrupted: CorruptedRun, layer: int, column: int, draws
         yield
 
 
+@contextmanager
+def _read_from(lm: LanguageModel, layer: int, column: int) -> Iterator[None]:
+    """Run a layer's MLP only at the columns from ``column`` on; it adds nothing at those before."""
+    with (
+        hooked(lm, Site(layer, "mlp", "input"), lambda value: value[:, column:].contiguous()),
+        hooked(lm, Site(layer, "mlp"), lambda value: torch.nn.functional.pad(value, (0, 0, column, 0))),
+    ):
+        yield
+
+
 class _Fork:
     """The cells of one token: rows ``(centre, draw)`` that leave the corrupted run where they begin."""
 
@@ -188,8 +199,10 @@ class _Fork:
     ) -> None:
         self.plan, self.clean, self.corrupted = plan, clean, corrupted
         self.restored, self.token = restored, token
-        one = corrupted.kept.select(torch.tensor([0])).before(token) if token else None
-        self.recording = record(plan.lm, [plan.ids], start=token, kept=one)
+        self.recording = clean.recording
+        if token:
+            one = corrupted.kept.select(torch.tensor([0])).before(token)
+            self.recording = record(plan.lm, [plan.ids], start=token, kept=one)
         self.kept = corrupted.kept.before(token)
 
     def fill(self, scores: Tensor, layers: list[int]) -> None:
@@ -233,7 +246,11 @@ class _Fork:
             value[ended:, 0] = clean.to(value)
             return value
 
+        first_read = self.plan.prompt.last - self.token
         with ExitStack() as stack:
+            if layer == self.plan.lm.n_layers - 1 and first_read:
+                # Nobody reads the other tokens after the last block; in it, their keys and values count.
+                stack.enter_context(_read_from(self.plan.lm, layer, first_read))
             if ended < len(states):
                 stack.enter_context(intervene(self.plan.lm, {Site(layer, SITES[part]): restore}))
             # Entered last, so it wins over what is restored.
