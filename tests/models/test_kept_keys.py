@@ -6,7 +6,19 @@ import pytest
 import torch
 
 from knowedit.errors import InputError
-from knowedit.models import LanguageModel, Site, capture, frozen, intervene, load, record, replay
+from knowedit.models import (
+    LanguageModel,
+    Site,
+    batch,
+    capture,
+    frozen,
+    intervene,
+    keep_keys,
+    load,
+    record,
+    replay,
+    resume,
+)
 from tests.conftest import make_model, noise
 from tests.models.oracles import full_logits, hook_count
 
@@ -161,3 +173,32 @@ def test_chosen_rows_keep_their_mask(family: LanguageModel):
     kept = keep_keys(family, batch(family, ROWS))
     rows = torch.tensor([2, 0])
     assert torch.equal(kept.select(rows).mask, kept.mask[rows])
+
+
+def test_keys_that_the_caller_has_are_not_read_again(family: LanguageModel):
+    kept = keep_keys(family, batch(family, [ROWS[0]])).before(4)
+    with capture(family, [Site(0, "mlp")]) as seen:
+        short = record(family, ROWS[:1], start=4, kept=kept)
+    assert seen[Site(0, "mlp")].shape[:2] == (1, 3)
+    torch.testing.assert_close(short.logits[0], full_logits(family, ROWS[0])[-1], rtol=1e-5, atol=1e-5)
+
+
+def test_rows_with_other_prefixes_share_a_recording(family: LanguageModel):
+    rows = [[5, 6, 7, 8, 9], [50, 60, 70, 8, 9], [15, 16, 17, 8, 9]]
+    kept = keep_keys(family, batch(family, rows))
+    one = record(family, rows[:1], start=3, kept=kept.select(torch.tensor([0])).before(3))
+    order = torch.tensor([2, 0, 1, 1])
+    chosen = kept.before(3).select(torch.tensor([1, 2, 0])).select(torch.tensor([1, 2, 0, 0]))
+    whole = record(family, rows)
+    with torch.no_grad():
+        states = resume(one, 1, whole.states[1][order, 3:], kept=chosen)
+    torch.testing.assert_close(states, whole.states[-1][order, 3:], rtol=1e-5, atol=1e-5)
+
+
+def test_keys_that_do_not_fit_are_refused(family: LanguageModel):
+    kept = keep_keys(family, batch(family, [ROWS[0]]))
+    with pytest.raises(InputError, match="before each start"):
+        record(family, ROWS[:1], start=3, kept=kept.before(2))
+    recording = record(family, ROWS[:1], start=3, kept=kept.before(3))
+    with pytest.raises(InputError, match="do not fit"):
+        resume(recording, 0, recording.states[0].repeat(2, 1, 1), kept=kept.before(3))

@@ -10,6 +10,7 @@ from knowedit.models.generation import generate, generate_ids
 from knowedit.models.gradients import frozen
 from knowedit.models.hooks import Site
 from knowedit.models.interventions import capture, intervene
+from knowedit.models.kept_keys import KeptKeys, keep_keys
 from knowedit.models.language_model import LanguageModel
 from knowedit.models.loading import load
 from knowedit.models.projection import Projection
@@ -28,6 +29,7 @@ __all__ = [
     "Anatomy",
     "Batch",
     "Fingerprint",
+    "KeptKeys",
     "LanguageModel",
     "Projection",
     "Prompt",
@@ -44,6 +46,7 @@ __all__ = [
     "generate",
     "generate_ids",
     "intervene",
+    "keep_keys",
     "last_logits",
     "load",
     "locate",

@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
 
 class _KeptLayer(DynamicLayer):  # type: ignore[misc]
-    def __init__(self, keys: Tensor, values: Tensor):
+    def __init__(self, keys: Tensor, values: Tensor, rows: Tensor | None = None):
         super().__init__()
-        self.lazy_initialization(keys, values)
-        self.keys, self.values = keys, values
+        # What the library's own initialisation sets, without the tensors it makes for a growing cache.
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+        self.keys, self.values, self.rows = keys, values, rows
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """The prefix's keys and values followed by the new ones, which are not kept."""
-        return torch.cat([self.keys, key_states], dim=-2), torch.cat([self.values, value_states], dim=-2)
+        keys, values = _chosen(self.keys, self.rows), _chosen(self.values, self.rows)
+        return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
 
 
 class KeptKeys(Cache):  # type: ignore[misc]
@@ -39,14 +41,24 @@ class KeptKeys(Cache):  # type: ignore[misc]
             distances between tokens are the true ones (a sliding window counts them).
     """
 
-    def __init__(self, pairs: list[tuple[Tensor, Tensor]], mask: Tensor):
-        super().__init__(layers=[_KeptLayer(*pair) for pair in pairs])
-        self.mask = mask
+    def __init__(self, pairs: list[tuple[Tensor, Tensor]], mask: Tensor, rows: Tensor | None = None) -> None:
+        super().__init__(layers=[_KeptLayer(*pair, rows) for pair in pairs])
+        self.rows = rows
+        self._whole_mask = mask
+        self.mask = _chosen(mask, rows)
 
     def select(self, rows: Tensor) -> KeptKeys:
-        """The cache whose row i is row ``rows[i]`` of this one."""
-        pairs = [(_chosen(layer.keys, rows), _chosen(layer.values, rows)) for layer in self.layers]
-        return KeptKeys(pairs, _chosen(self.mask, rows))
+        """The cache whose row i is row ``rows[i]`` of this one; a layer's tensors are copied when it is used."""
+        chosen = rows if self.rows is None else _chosen(self.rows, rows)
+        return KeptKeys(self._pairs(), self._whole_mask, chosen)
+
+    def before(self, token: int) -> KeptKeys:
+        """The cache of the columns before ``token``: views."""
+        pairs = [(keys[..., :token, :], values[..., :token, :]) for keys, values in self._pairs()]
+        return KeptKeys(pairs, self._whole_mask[:, :token], self.rows)
+
+    def _pairs(self) -> list[tuple[Tensor, Tensor]]:
+        return [(layer.keys, layer.values) for layer in self.layers]
 
 
 @torch.no_grad()
@@ -72,8 +84,8 @@ def keep_keys(lm: LanguageModel, prefixes: Batch) -> KeptKeys:
     return KeptKeys(pairs, (source >= 0).long())
 
 
-def _chosen(value: Tensor, rows: Tensor) -> Tensor:
-    return value.index_select(0, rows.to(value.device))
+def _chosen(value: Tensor, rows: Tensor | None) -> Tensor:
+    return value if rows is None else value.index_select(0, rows.to(value.device))
 
 
 def _shifted(states: Tensor, source: Tensor) -> Tensor:

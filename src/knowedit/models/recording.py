@@ -52,7 +52,11 @@ class Recording:
 
 @torch.no_grad()
 def record(
-    lm: LanguageModel, items: Sequence[Item] | Batch, *, start: Tensor | Sequence[int] | int = 0
+    lm: LanguageModel,
+    items: Sequence[Item] | Batch,
+    *,
+    start: Tensor | Sequence[int] | int = 0,
+    kept: KeptKeys | None = None,
 ) -> Recording:
     """Run the model once, without gradients, and keep what a replay needs.
 
@@ -64,13 +68,18 @@ def record(
         items: texts, prompts, lists of ids, or a `Batch`.
         start: ``(rows,)`` or one number: the first token of each row that a replay may change. What is
             recorded, and every position in a replay, then counts from there.
+        kept: the keys and values of the tokens before ``start``, if the caller has them; they are then not
+            read. They may be of a changed run.
 
     Raises:
-        InputError: a start that is not a token of its row.
+        InputError: a start that is not a token of its row, or keys of other rows or tokens.
     """
     whole = as_batch(lm, items)
     starts = _checked_starts(whole, start)
-    kept = keep_keys(lm, _columns(whole, torch.zeros_like(starts), starts)) if bool(starts.any()) else None
+    if kept is not None:
+        _check_kept(kept, starts)
+    elif bool(starts.any()):
+        kept = keep_keys(lm, _columns(whole, torch.zeros_like(starts), starts))
     data = whole if kept is None else _columns(whole, starts, whole.lengths)
     mask = data.mask if kept is None else torch.cat([kept.mask, data.mask], dim=1)
     states: list[Tensor] = []
@@ -93,6 +102,14 @@ def _checked_starts(data: Batch, start: Tensor | Sequence[int] | int) -> Tensor:
             "each row must keep at least its last token"
         )
     return starts
+
+
+def _check_kept(kept: KeptKeys, starts: Tensor) -> None:
+    if kept.mask.shape[0] != len(starts) or not torch.equal(kept.mask.sum(1).to(starts.device), starts):
+        raise InputError(
+            f"the kept keys have {kept.mask.sum(1).tolist()} tokens, the rows start at {starts.tolist()}: "
+            "give keys of all tokens before each start"
+        )
 
 
 def _columns(data: Batch, begin: Tensor, end: Tensor) -> Batch:
@@ -123,7 +140,13 @@ def _recording(lm: LanguageModel, states: list[Tensor], calls: list[Call]) -> It
 
 
 def resume(
-    recording: Recording, layer: int, states: Tensor, rows: Tensor | None = None, *, stop: int | None = None
+    recording: Recording,
+    layer: int,
+    states: Tensor,
+    rows: Tensor | None = None,
+    *,
+    stop: int | None = None,
+    kept: KeptKeys | None = None,
 ) -> Tensor:
     """Run the blocks from ``layer`` on, up to and without ``stop``.
 
@@ -134,6 +157,8 @@ def resume(
         rows: ``(new rows,)``, the recorded row that each new row descends from; by default the same rows,
             or the only one.
         stop: the first block not to run; by default all run.
+        kept: keys and values to stand in for the recorded ones, one row for each new row. So rows that
+            differ before the recording's start share its other arguments.
 
     Returns:
         ``(new rows, tokens, width)``.
@@ -144,7 +169,7 @@ def resume(
     lm = recording.lm
     lm.check_layer(layer, last=lm.n_layers)
     stop = lm.n_layers if stop is None else lm.check_layer(stop, last=lm.n_layers)
-    chooser = _Rows(recording, states, rows)
+    chooser = _Rows(recording, states, rows, kept)
     for block, (args, kwargs) in list(zip(lm.blocks, recording.calls, strict=True))[layer:stop]:
         states = first(block(states, *chooser(args), **chooser(kwargs)))
     return states
@@ -189,7 +214,9 @@ def replay(
 class _Rows:
     """Turns recorded arguments into those of the new rows; each tensor once, as blocks share them."""
 
-    def __init__(self, recording: Recording, states: Tensor, rows: Tensor | None):
+    def __init__(
+        self, recording: Recording, states: Tensor, rows: Tensor | None, kept: KeptKeys | None = None
+    ) -> None:
         shape, count = tuple(recording.states[0].shape), recording.batch.rows
         if states.ndim != 3 or tuple(states.shape[1:]) != shape[1:]:
             raise InputError(f"states of shape {tuple(states.shape)} do not fit the recorded {shape}")
@@ -200,6 +227,9 @@ class _Rows:
         self.recorded = count
         self.new = int(states.shape[0])
         self.rows = None if rows is None else _checked_rows(rows, self.new, count, states.device)
+        if kept is not None and len(kept.mask) != self.new:
+            raise InputError(f"{len(kept.mask)} rows of kept keys do not fit {self.new} rows of states")
+        self.kept = kept
         self.done: dict[int, Any] = {}
 
     def __call__(self, value: Any) -> Any:
@@ -208,7 +238,7 @@ class _Rows:
         if isinstance(value, dict):
             return {name: self(part) for name, part in value.items()}
         if isinstance(value, KeptKeys):
-            return self._once(value)
+            return self._once(value) if self.kept is None else self.kept
         # What belongs to rows has at least (rows, tokens); a leading 1 stands for all rows already.
         if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[0] != self.recorded:
             return value

@@ -1,0 +1,180 @@
+"""The fast trace equals the slow one in every variant, and the identities of the paper hold."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from knowedit.models import LanguageModel, Site, intervene, load, locate, target_ids
+from knowedit.tracing import FixedNoise, GaussianNoise, RelativeNoise, Substitution, Window, causal_trace
+from tests.conftest import make_model
+from tests.editing.conftest import low_rank, plain_edit
+from tests.models.oracles import hook_count
+from tests.tracing import oracle
+
+PROMPT, SUBJECT = "In town, {} is in the city of", "Marie Curie"
+TWO_TOKENS = " Seattle"
+WINDOWS = [Window(), Window.paper(3), Window.paper(2), Window(2, 0), Window.released(4)]
+PARTS = ["hidden", "mlp", "attention"]
+SEVERED = [None, "mlp", "attention"]
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def spoiled(lm: LanguageModel, trace, prompt) -> torch.Tensor:
+    clean = lm.module("embedding")(torch.tensor([prompt.ids[prompt.subject]]))
+    return (clean.float() + trace.noise).to(clean.dtype).detach()
+
+
+def check(
+    lm: LanguageModel, *, tolerance: float = 1e-5, template: str = PROMPT, subject=SUBJECT, **how
+) -> None:
+    how = {"corruption": GaussianNoise(0.5), "draws": 2} | how
+    found = causal_trace(lm, template, subject, generator=seeded(), digest="", **how)
+    prompt = locate(lm, template, subject)
+    names = ("part", "window", "sever")
+    options = {name: how[name] for name in names if name in how}
+    clean, baseline, scores = oracle.trace(
+        lm, prompt, list(found.answer_ids), spoiled(lm, found, prompt), **options
+    )
+    assert abs(found.clean_score - clean) <= tolerance
+    assert (found.corrupted_scores - baseline).abs().max() <= tolerance
+    assert (found.scores - scores).abs().max() <= tolerance
+    assert found.scores.shape == (2, len(prompt.ids), lm.n_layers)
+    assert hook_count(lm) == 0
+
+
+@pytest.mark.parametrize("sever", SEVERED)
+@pytest.mark.parametrize("part", PARTS)
+def test_equals_whole_forwards_in_every_window(family: LanguageModel, part, sever):
+    for window in WINDOWS:
+        check(family, part=part, window=window, sever=sever)
+
+
+@pytest.mark.filterwarnings("ignore::knowedit.tracing.UnpredictedAnswer")
+@pytest.mark.parametrize("sever", SEVERED)
+@pytest.mark.parametrize("part", PARTS)
+def test_equals_whole_forwards_for_objects_of_several_tokens(family: LanguageModel, part, sever):
+    assert len(target_ids(family.tokenizer, "the city of", TWO_TOKENS)) > 1
+    check(family, part=part, window=Window.paper(2), sever=sever, answer=TWO_TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("template", "subject"),
+    [("{} is", "Marie"), ("It is the {}", "Space Needle"), ("{}", "Paris is"), (" a {} b", "e")],
+)
+def test_wherever_the_subject_stands(family: LanguageModel, template, subject):
+    for part, sever in itertools.product(PARTS, SEVERED):
+        check(family, template=template, subject=subject, part=part, sever=sever)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_with_either_attention(tokenizer, attention):
+    lm = load((make_model("gpt2", attn_implementation=attention), tokenizer))
+    for part in PARTS:
+        check(lm, part=part, window=Window.paper(2), sever="mlp")
+
+
+def test_a_substitution_is_the_other_subjects_own_embeddings(family: LanguageModel):
+    prompt, other = locate(family, PROMPT, "Paris"), locate(family, PROMPT, "Marie")
+    assert len(prompt.ids) == len(other.ids)
+    found = causal_trace(family, PROMPT, "Paris", corruption=Substitution("Marie"), part="mlp")
+    embeddings = family.module("embedding")(torch.tensor([other.ids[other.subject]])).detach()
+    _, baseline, scores = oracle.trace(family, prompt, list(found.answer_ids), embeddings, part="mlp")
+    assert (found.corrupted_scores - baseline).abs().max() <= 1e-5
+    assert (found.scores - scores).abs().max() <= 1e-5
+    own = family.logits([other.ids])[0, -1].softmax(-1)[found.answer_ids[0]]
+    assert abs(found.corrupted_score - float(own)) <= 1e-5  # positions stay, so it is that prompt's own run
+    assert found.noise is None
+
+
+def test_fixed_noise_repeats_a_trace_bit_for_bit(family: LanguageModel):
+    first = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), corruption=RelativeNoise(2))
+    again = causal_trace(family, PROMPT, SUBJECT, corruption=FixedNoise(first.noise))
+    assert torch.equal(first.scores, again.scores)
+    assert first.draws == again.draws == 10
+
+
+def test_restoring_the_last_state_at_the_last_token_is_the_clean_run(family: LanguageModel):
+    for sever in SEVERED:
+        found = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), sever=sever, draws=3)
+        assert (found.scores[:, -1, -1] - found.clean_score).abs().max() <= 1e-6
+        assert found.total_effect != 0
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_tokens_before_the_subject_and_unread_layers_do_nothing(family: LanguageModel, part):
+    found = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), part=part, draws=3)
+    start = found.subject[0]
+    assert start > 0
+    assert (found.indirect_effects[:start] == 0).all()
+    assert (found.indirect_effects[:-1, -1] == 0).all()
+    assert (found.indirect_effects[start:, :-1] != 0).any(dim=1).all()
+
+
+@pytest.mark.parametrize("sever", ["mlp", "attention"])
+def test_severing_changes_only_what_passes_the_last_subject_token(family: LanguageModel, sever):
+    plain, cut = (
+        causal_trace(family, PROMPT, SUBJECT, generator=seeded(), draws=3, sever=s) for s in (None, sever)
+    )
+    assert torch.equal(plain.corrupted_scores, cut.corrupted_scores)
+    last = plain.subject[1] - 1
+    changed = (plain.scores - cut.scores).abs().amax(dim=(0, 2))
+    assert changed[last] > 1e-4
+    assert changed[last - 1] > 1e-4
+    assert changed[last + 1 :].max() == 0
+    both = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), draws=3, sever=sever, part=sever)
+    assert (both.indirect_effects[last] == 0).all()
+
+
+@pytest.mark.parametrize("memory", [1, 40_000, 200_000])
+def test_memory_changes_nothing(family: LanguageModel, memory):
+    for part, sever in (("hidden", None), ("mlp", "attention")):
+        how = {"part": part, "sever": sever, "window": Window.paper(2), "draws": 5, "digest": ""}
+        whole = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), **how)
+        parts = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), memory=memory, **how)
+        assert (whole.scores - parts.scores).abs().max() <= 1e-6
+
+
+def test_bfloat16(tokenizer):
+    lm = load((make_model("gpt2").bfloat16(), tokenizer))
+    for part in PARTS:
+        check(lm, part=part, window=Window.paper(2), sever="mlp", tolerance=0.02)
+
+
+def test_blocks_run_only_the_tokens_that_can_change(family: LanguageModel):
+    seen = []
+
+    def look(value):
+        seen.append(value.shape[:2])
+        return value
+
+    with intervene(family, {Site(family.n_layers - 1, "block"): look}):
+        found = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), draws=2)
+    tokens, start = len(found.token_ids), found.subject[0]
+    rows = 2 * (family.n_layers - 1)
+    assert [shape for shape in seen if shape[0] == rows] == [(rows, tokens - t) for t in range(start, tokens)]
+
+
+def test_the_model_is_left_as_it_was(fresh_lm):
+    lm = fresh_lm("gpt2")
+    before = lm.logits([[1, 2, 3]])
+    causal_trace(lm, PROMPT, SUBJECT, generator=seeded(), part="mlp", sever="attention")
+    assert torch.equal(lm.logits([[1, 2, 3]]), before)
+    assert hook_count(lm) == 0
+    assert all(p.grad is None and p.requires_grad for p in lm.model.parameters())
+
+
+def test_an_edited_model_is_traced_as_it_then_is(family: LanguageModel):
+    edit = plain_edit(family, {(1, "mlp_down"): low_rank(family, 1, "mlp_down")})
+    before = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), draws=2)
+    with edit.applied(family):
+        check(family, part="hidden")
+        check(family, part="mlp", window=Window.paper(2), sever="mlp")
+        after = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), draws=2)
+    assert after.provenance.digest != before.provenance.digest
+    assert not torch.equal(after.scores, before.scores)
