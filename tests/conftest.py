@@ -7,7 +7,7 @@ uniform and every effect is far above rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,15 @@ def make_model(family: str, *, seed: int = 0, scale: float = 0.25, **fields: Any
 def noise(*shape: int, seed: int = 1) -> torch.Tensor:
     """Standard normal numbers that do not depend on what ran before."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """A command that sets the number of threads does so for itself: sums in other tests must not change."""
+    before = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -249,3 +249,21 @@ def test_concerns_speak_only_of_unsound_edits(edit):
     assert replace(sound, compression={"layer 1 mlp_down": 1e-9}).concerns() == []
     (concern,) = replace(sound, compression={"layer 1 mlp_down": 0.2, "layer 2 mlp_down": 0.0}).concerns()
     assert "20.0%" in concern
+
+
+@pytest.mark.parametrize(("changed", "more"), [(1, ""), (3, ""), (4, " and 1 more"), (6, " and 3 more")])
+def test_at_most_three_of_the_tensors_that_differ_are_named(fresh_lm, changed, more):
+    lm = fresh_lm("gpt2")
+    edit = plain_edit(lm, {(1, "mlp_down"): dense(lm, 1, "mlp_down")})
+    names = sorted(name for name, _ in lm.model.named_parameters())[:changed]
+    for name in names:
+        lm.model.get_parameter(name).data += 1
+    with pytest.raises(BaseMismatchError) as caught:
+        edit.check_base(lm)
+    assert f"has: {', '.join(names[:3])}{more} differ; load the model it was made for" in str(caught.value)
+    assert "for, in the same number format" in str(caught.value)
+
+
+def test_the_place_of_an_update_is_that_of_its_part(family):
+    edit = plain_edit(family, {(1, "mlp_up"): dense(family, 1, "mlp_up")})
+    assert [place.module for place in edit.places.values()] == [family.projection(1, "mlp_up").path]
