@@ -75,7 +75,8 @@ def test_a_changed_token_changes_the_rest_as_in_the_whole_run(family: LanguageMo
     with torch.no_grad():
         found = replay(short, 2, cut, positions=short.batch.last)
         slow = replay(whole, 2, full, positions=whole.batch.last)
-    torch.testing.assert_close(found, slow, rtol=1e-5, atol=1e-5)
+    # Logits cancel: rounding is of the size of the largest, not of each.
+    torch.testing.assert_close(found, slow, rtol=1e-5, atol=1e-5 * max(1.0, float(slow.abs().max())))
     assert (found - short.logits).abs().max() > 1e-2
 
 
