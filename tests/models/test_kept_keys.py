@@ -21,6 +21,7 @@ from knowedit.models import (
 )
 from tests.conftest import make_model, noise
 from tests.models.oracles import full_logits, hook_count
+from tests.rounding import assert_same
 
 ROWS = [[5, 6, 7, 8, 9, 10, 11], [300, 20, 31], [41, 2, 3, 4, 50]]
 STARTS = [[4, 2, 1], [0, 2, 3], [6, 0, 0], [1, 1, 1]]
@@ -42,8 +43,8 @@ def check_all_layers(lm: LanguageModel, starts: list[int]) -> None:
         with torch.no_grad():
             found = replay(recording, layer, recording.states[layer])
         for i, row in enumerate(expected(lm, starts)):
-            torch.testing.assert_close(found[i, : len(row)], row, rtol=1e-5, atol=1e-5)
-            torch.testing.assert_close(recording.logits[i], row[-1], rtol=1e-5, atol=1e-5)
+            assert_same(found[i, : len(row)], row)
+            assert_same(recording.logits[i], row[-1])
 
 
 @pytest.mark.parametrize("starts", STARTS, ids=str)
@@ -61,9 +62,7 @@ def test_states_are_those_of_the_whole_recording(family: LanguageModel):
     for full, short in zip(whole.states, part.states, strict=True):
         for i, start in enumerate([4, 2, 1]):
             length = len(ROWS[i]) - start
-            torch.testing.assert_close(
-                short[i, :length], full[i, start : start + length], rtol=1e-5, atol=1e-5
-            )
+            assert_same(short[i, :length], full[i, start : start + length])
 
 
 def test_a_changed_token_changes_the_rest_as_in_the_whole_run(family: LanguageModel):
@@ -75,8 +74,7 @@ def test_a_changed_token_changes_the_rest_as_in_the_whole_run(family: LanguageMo
     with torch.no_grad():
         found = replay(short, 2, cut, positions=short.batch.last)
         slow = replay(whole, 2, full, positions=whole.batch.last)
-    # Logits cancel: rounding is of the size of the largest, not of each.
-    torch.testing.assert_close(found, slow, rtol=1e-5, atol=1e-5 * max(1.0, float(slow.abs().max())))
+    assert_same(found, slow)
     assert (found - short.logits).abs().max() > 1e-2
 
 
@@ -87,7 +85,7 @@ def test_rows_are_free_and_many_replays_leave_the_keys(family: LanguageModel):
         first = replay(recording, 1, recording.states[1])
         for _ in range(3):
             found = replay(recording, 1, recording.states[1][rows], rows)
-            assert (found - first[rows]).abs().max() <= 1e-5
+            assert_same(found, first[rows])
         assert torch.equal(replay(recording, 1, recording.states[1]), first)
 
 
@@ -97,7 +95,7 @@ def test_one_recorded_row_serves_any_number(family: LanguageModel):
     with torch.no_grad():
         found = replay(recording, 1, state)
     for row in found:
-        torch.testing.assert_close(row, full_logits(family, ROWS[0])[3:], rtol=1e-5, atol=1e-5)
+        assert_same(row, full_logits(family, ROWS[0])[3:])
 
 
 def test_tokens_before_the_start_are_not_run_again(family: LanguageModel):
@@ -132,7 +130,7 @@ def test_interventions_are_recorded_in_both_parts(family: LanguageModel):
     with intervene(family, {Site(None, "embedding"): lambda v: 1.5 * v}):
         found = record(family, ROWS, start=[4, 2, 1]).logits
         whole = record(family, ROWS).logits
-    torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-5)
+    assert_same(found, whole)
     assert hook_count(family) == 0
 
 
@@ -181,7 +179,7 @@ def test_keys_that_the_caller_has_are_not_read_again(family: LanguageModel):
     with capture(family, [Site(0, "mlp")]) as seen:
         short = record(family, ROWS[:1], start=4, kept=kept)
     assert seen[Site(0, "mlp")].shape[:2] == (1, 3)
-    torch.testing.assert_close(short.logits[0], full_logits(family, ROWS[0])[-1], rtol=1e-5, atol=1e-5)
+    assert_same(short.logits[0], full_logits(family, ROWS[0])[-1])
 
 
 def test_rows_with_other_prefixes_share_a_recording(family: LanguageModel):
@@ -193,7 +191,7 @@ def test_rows_with_other_prefixes_share_a_recording(family: LanguageModel):
     whole = record(family, rows)
     with torch.no_grad():
         states = resume(one, 1, whole.states[1][order, 3:], kept=chosen)
-    torch.testing.assert_close(states, whole.states[-1][order, 3:], rtol=1e-5, atol=1e-5)
+    assert_same(states, whole.states[-1][order, 3:])
 
 
 def test_keys_that_do_not_fit_are_refused(family: LanguageModel):

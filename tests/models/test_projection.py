@@ -11,6 +11,7 @@ from knowedit.errors import InputError
 from knowedit.models import LanguageModel, Projection, Site, capture
 from knowedit.models.projection import read_projection
 from tests.conftest import noise
+from tests.rounding import assert_same
 
 FUSED = ["attention_in", "attention_out", "mlp_up", "mlp_down"]
 SPLIT = ["attention_in.0", "attention_in.1", "attention_in.2", "attention_out", "mlp_up", "mlp_down"]
@@ -37,7 +38,7 @@ def test_reproduces_its_module(family: LanguageModel):
     for projection in every(family):
         x = noise(2, 3, projection.d_in)
         with torch.no_grad():
-            torch.testing.assert_close(projection.apply(x), projection.module(x), rtol=1e-5, atol=1e-5)
+            assert_same(projection.apply(x), projection.module(x))
 
 
 def test_sees_what_the_model_computes(family: LanguageModel):
@@ -47,7 +48,7 @@ def test_sees_what_the_model_computes(family: LanguageModel):
     projection = family.projection(2)
     keys, values = (seen[site][0] for site in sites)
     bias = 0.0 if projection.bias is None else projection.bias
-    torch.testing.assert_close(keys @ projection.weight.T + bias, values, rtol=1e-5, atol=1e-5)
+    assert_same(keys @ projection.weight.T + bias, values)
 
 
 def test_storage_is_a_view_both_ways(family: LanguageModel):
@@ -67,9 +68,7 @@ def test_a_square_weight_is_turned_by_type(fresh_lm):
     assert torch.equal(gptj.projection(1).weight, stored[1])
     for lm in (gpt2, gptj):
         x = noise(5, 32)
-        torch.testing.assert_close(
-            lm.projection(1).apply(x), lm.projection(1).module(x), rtol=1e-5, atol=1e-5
-        )
+        assert_same(lm.projection(1).apply(x), lm.projection(1).module(x))
 
 
 def test_a_low_rank_edit_lands_where_it_should(fresh_lm, family: LanguageModel):

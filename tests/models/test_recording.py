@@ -22,6 +22,7 @@ from knowedit.models import (
 )
 from tests.conftest import FAMILIES, make_model, noise
 from tests.models.oracles import block_of, full_logits, hook, hook_count
+from tests.rounding import assert_same
 
 PADDED = [[5, 6, 7, 8, 9, 10, 11], [300, 20, 31], [41, 2, 3, 4, 50]]
 EQUAL = [[5, 6, 7, 8, 9, 10, 11], [300, 20, 31, 99, 98, 97, 96]]
@@ -46,7 +47,7 @@ def test_replay_from_every_block_is_the_full_run(lm: LanguageModel, rows):
             found = replay(recording, layer, recording.states[layer])
             assert (found - full).abs().max() <= 1e-6
             for i, row in enumerate(rows):
-                torch.testing.assert_close(found[i, : len(row)], full_logits(lm, row), rtol=1e-5, atol=1e-5)
+                assert_same(found[i, : len(row)], full_logits(lm, row))
 
 
 def test_states_are_what_the_blocks_get_and_give(lm: LanguageModel):
@@ -70,11 +71,9 @@ def test_positions(lm: LanguageModel):
         last = replay(recording, 2, state, positions=recording.batch.last)
         several = replay(recording, 2, state, positions=torch.tensor([[0, 1], [2, 2], [4, 0]]))
         one = replay(recording, 2, state, positions=1)
-    torch.testing.assert_close(last, recording.logits, rtol=1e-6, atol=1e-5)
-    torch.testing.assert_close(one, full[:, 1], rtol=1e-6, atol=1e-5)
-    torch.testing.assert_close(
-        several, torch.stack([full[0, [0, 1]], full[1, [2, 2]], full[2, [4, 0]]]), rtol=1e-6, atol=1e-5
-    )
+    assert_same(last, recording.logits)
+    assert_same(one, full[:, 1])
+    assert_same(several, torch.stack([full[0, [0, 1]], full[1, [2, 2]], full[2, [4, 0]]]))
 
 
 @pytest.mark.parametrize("ids", [PADDED, EQUAL], ids=["padded", "equal"])
@@ -85,7 +84,7 @@ def test_rows_are_free(lm: LanguageModel, ids):
     with torch.no_grad():
         for layer in range(lm.n_layers + 1):
             found = replay(recording, layer, recording.states[layer][rows], rows=rows)
-            assert (found - lm.logits(ids)[rows]).abs().max() <= 1e-5
+            assert_same(found, lm.logits(ids)[rows])
 
 
 def test_rows_of_other_lengths_matter(tiny_gptj: LanguageModel):
@@ -98,7 +97,7 @@ def test_rows_of_other_lengths_matter(tiny_gptj: LanguageModel):
         right = replay(recording, 1, recording.states[1][rows], rows=rows)
         wrong = replay(recording, 1, recording.states[1][rows])
         full = replay(recording, 0, recording.states[0])[rows]
-    assert (right - full).abs().max() <= 1e-5
+    assert_same(right, full)
     assert (wrong - full).abs().max() > 1e-2
 
 
@@ -108,7 +107,7 @@ def test_one_recorded_row_serves_any_number(lm: LanguageModel):
     with torch.no_grad():
         for rows in (None, torch.zeros(5, dtype=torch.long)):
             found = replay(recording, 2, state, rows=rows)
-            assert (found - lm.logits(PADDED[:1])).abs().max() <= 1e-5
+            assert_same(found, lm.logits(PADDED[:1]))
 
 
 def test_blocks_get_arguments_for_as_many_rows(lm: LanguageModel):
@@ -147,7 +146,7 @@ def test_forks_of_a_corrupted_run_equal_plain_hooks(lm: LanguageModel):
         with torch.no_grad():
             found = replay(recording, layer + 1, forks.flatten(0, 1), rows=rows, positions=tokens - 1)
         expected = [plain_restore(lm, ids, corrupt, layer, token, draws) for token in range(tokens)]
-        assert (found - torch.cat(expected)).abs().max() <= 1e-5
+        assert_same(found, torch.cat(expected))
         spread.append(found.std())
     assert min(spread) > 0.1
 
@@ -191,7 +190,7 @@ def test_gradient_of_a_changed_mlp_output(lm: LanguageModel, layer):
         ).logits
     expected_loss = -out[torch.arange(3), data.last].log_softmax(-1)[:, 7].mean()
     (expected,) = torch.autograd.grad(expected_loss, slow)
-    torch.testing.assert_close(loss, expected_loss, rtol=1e-5, atol=1e-5)
+    assert_same(loss, expected_loss)
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
     assert gradient.abs().max() > 1e-3
     assert all(p.grad is None for p in lm.model.parameters())

@@ -19,6 +19,7 @@ from knowedit.models import (
     target_token_log_probabilities,
 )
 from tests.models.oracles import full_logits, hook_count
+from tests.rounding import assert_same
 
 TEXTS = ["Paris is", "The Space Needle is in downtown Seattle.", "日本", "Marie Curie worked in the field of"]
 PAIRS = [
@@ -61,7 +62,7 @@ def test_last_logits_are_those_of_the_row_alone(family: LanguageModel, pad_id):
     found = last_logits(family, batch(family, TEXTS, pad_id=pad_id))
     for row, text in zip(found, TEXTS, strict=True):
         expected = full_logits(family, encode(family.tokenizer, text))[-1]
-        torch.testing.assert_close(row, expected, rtol=1e-5, atol=1e-5)
+        assert_same(row, expected)
 
 
 def test_positions(family: LanguageModel):
@@ -69,10 +70,10 @@ def test_positions(family: LanguageModel):
     with torch.no_grad():
         full = family.model(input_ids=data.ids, attention_mask=data.mask, position_ids=data.positions).logits
         wanted = torch.tensor([[0, 1], [5, 2], [1, 1], [3, 0]])
-        torch.testing.assert_close(forward(family, data), full, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(forward(family, data, 1), full[:, 1], rtol=1e-5, atol=1e-5)
+        assert_same(forward(family, data), full)
+        assert_same(forward(family, data, 1), full[:, 1])
         expected = torch.stack([full[i, places] for i, places in enumerate(wanted)])
-        torch.testing.assert_close(forward(family, data, wanted), expected, rtol=1e-5, atol=1e-5)
+        assert_same(forward(family, data, wanted), expected)
     assert not family.logits(TEXTS).requires_grad
 
 

@@ -29,6 +29,7 @@ from knowedit.models import (
 from knowedit.models.forwards import run
 from tests.conftest import FAMILIES, make_config, make_model
 from tests.models.oracles import block_of, full_logits, hook, hook_count, part_of
+from tests.rounding import assert_same
 
 IDS = [5, 6, 7, 8, 9, 10, 11, 12]
 
@@ -161,7 +162,7 @@ def test_a_cache_of_later_layers_needs_the_layer_in_the_mask(half_cached):
     mask = mask_for(lm, len(IDS) - PREFIX, cache, LAYER)
     assert mask.shape[-2:] == (len(IDS) - PREFIX, len(IDS))
     found = later_blocks(lm, recording, cache, mask, slice(PREFIX, None))
-    torch.testing.assert_close(found, recording.states[-1][:, PREFIX:], rtol=1e-5, atol=1e-5)
+    assert_same(found, recording.states[-1][:, PREFIX:])
 
 
 def test_without_the_layer_the_mask_is_an_error_or_silently_wrong(half_cached):
@@ -195,7 +196,7 @@ def test_one_mask_serves_many_rows_and_a_square_one_is_passed_on_untouched(famil
     with torch.no_grad():
         found = family.model(rows, attention_mask=mask, use_cache=False).logits
     for logits, ids in zip(found, rows.tolist(), strict=True):
-        torch.testing.assert_close(logits, full_logits(family, ids), rtol=1e-5, atol=1e-5)
+        assert_same(logits, full_logits(family, ids))
 
 
 def test_crop_takes_how_many_tokens_to_remove_and_not_how_many_to_keep(family: LanguageModel):
@@ -214,7 +215,7 @@ def test_a_missing_mask_is_right_for_a_full_sequence_with_sdpa_alone(name, fresh
     recording = record(lm, [IDS])
     with torch.no_grad():
         found = replay(without_masks(recording), 1, recording.states[1])
-    torch.testing.assert_close(found[0], full_logits(lm, IDS), rtol=1e-5, atol=1e-5)
+    assert_same(found[0], full_logits(lm, IDS))
 
 
 def without_masks(recording):
@@ -240,7 +241,7 @@ def test_a_missing_mask_is_silently_wrong_for_eager(name, fresh_lm):
     with torch.no_grad():
         right = replay(recording, 1, recording.states[1])
         wrong = replay(without_masks(recording), 1, recording.states[1])
-    assert (right[0] - full_logits(lm, IDS)).abs().max() <= 1e-5
+    assert_same(right[0], full_logits(lm, IDS))
     assert (wrong[0] - full_logits(lm, IDS)).abs().max() > 0.1
 
 
@@ -254,7 +255,7 @@ def test_a_mask_of_the_new_token_alone_is_silently_wrong(family: LanguageModel):
             _, cache = run(family, data.ids, data.mask, data.positions, data.last, True)
             new = (torch.tensor([[50]]), mask, torch.tensor([[8]]))
             results.append(run(family, *new, 0, cache)[0][0])
-    torch.testing.assert_close(results[0], expected, rtol=1e-5, atol=1e-5)
+    assert_same(results[0], expected)
     assert (results[1] - expected).abs().max() > 0.1
 
 
@@ -268,7 +269,7 @@ def test_left_padding_without_positions_is_silently_wrong_for_gpt2(family: Langu
     assert (difference > 0.1) == (kind_of(family) == "gpt2")
     # Ours pads on the right with positions, so company does not matter.
     ours = family.logits([IDS, [3] * 30], torch.tensor([7, 29]))[0]
-    torch.testing.assert_close(ours, full_logits(family, IDS)[-1], rtol=1e-5, atol=1e-5)
+    assert_same(ours, full_logits(family, IDS)[-1])
 
 
 def test_the_last_hidden_state_is_behind_the_final_norm(fresh_lm, family: LanguageModel):
@@ -280,8 +281,8 @@ def test_the_last_hidden_state_is_behind_the_final_norm(fresh_lm, family: Langua
         normed = part_of(lm, "final_norm")(recording.states[-1])
     assert len(theirs) == len(recording.states)
     for layer in range(lm.n_layers):
-        torch.testing.assert_close(theirs[layer], recording.states[layer], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(theirs[-1], normed, rtol=1e-5, atol=1e-5)
+        assert_same(theirs[layer], recording.states[layer])
+    assert_same(theirs[-1], normed)
     assert (theirs[-1] - recording.states[-1]).abs().max() > 0.1
 
 
@@ -295,7 +296,7 @@ def test_hidden_states_miss_what_is_put_on_a_block_later(fresh_lm, family: Langu
             shown = lm.model(ids, output_hidden_states=True).hidden_states[2]
     missed = kind_of(family) != "gptj"
     assert torch.equal(shown, plain) == missed
-    torch.testing.assert_close(seen[Site(1, "block")], plain + 1, rtol=1e-5, atol=1e-5)
+    assert_same(seen[Site(1, "block")], plain + 1)
 
 
 def test_hidden_states_install_hooks_that_stay_and_we_never_ask_for_them(fresh_lm):
