@@ -17,7 +17,9 @@ from knowedit.tracing import (
     TracePlan,
     TraceProgress,
     TraceRun,
+    UnpredictedAnswer,
     Window,
+    average,
 )
 from knowedit.tracing.journal import Journal
 from knowedit.tracing.trace_run import AVERAGE, MANIFEST, RECORDS
