@@ -91,6 +91,11 @@ class AverageTrace:
         return self.setting.corruption
 
     @property
+    def draws(self) -> int:
+        """Corruptions for each fact."""
+        return self.setting.draws
+
+    @property
     def n_layers(self) -> int:
         """The model's layers."""
         return self.setting.n_layers
