@@ -56,9 +56,7 @@ def heat_maps(traces: Sequence[Trace]) -> Figure:
 def _side_by_side(traces: Sequence[Trace]) -> Figure:
     first = traces[0]
     columns = max(2.3, min(5.0, 0.2 * first.n_layers))
-    figure = style.new_figure(
-        1.0 + 1.1 + columns * len(traces), 1.35 + 0.2 * max(5, len(first.tokens))
-    )
+    figure = style.new_figure(1.0 + 1.1 + columns * len(traces), 1.35 + 0.2 * max(5, len(first.tokens)))
     panels = figure.subplots(1, len(traces), squeeze=False, sharey=True)[0]
     scale = _scale(traces)
     for axes, trace in zip(panels, traces, strict=True):
@@ -66,7 +64,7 @@ def _side_by_side(traces: Sequence[Trace]) -> Figure:
     for axes in panels[1:]:
         axes.tick_params(labelleft=False)
     figure.colorbar(drawn, ax=list(panels), label=_meaning(traces), aspect=25, pad=0.015)
-    figure.suptitle(_wrapped(_heading(traces), figure.get_figwidth()), fontsize=9)
+    figure.suptitle(_heading(traces, figure.get_figwidth()), fontsize=9)
     return style.literal(figure)
 
 
@@ -98,15 +96,11 @@ def _meaning(traces: Sequence[Trace]) -> str:
     return f"P({style.plain(answers.pop().strip())})" if len(answers) == 1 else "P(answer)"
 
 
-def _heading(traces: Sequence[Trace]) -> str:
+def _heading(traces: Sequence[Trace], inches: float) -> str:
     first = traces[0]
     text = f"“{style.plain(first.text)}” … {style.plain(first.answer.strip())}"
+    lines = textwrap.wrap(text, max(20, int(inches / LETTER)))
     levels = {(f"{trace.clean_score:.3f}", f"{trace.corrupted_score:.3f}") for trace in traces}
     if len(levels) == 1:
-        clean, corrupted = levels.pop()
-        text += f"   clean {clean}, corrupted {corrupted}"
-    return text
-
-
-def _wrapped(text: str, inches: float) -> str:
-    return "\n".join(textwrap.wrap(text, max(20, int(inches / LETTER))))
+        lines.append("P without corruption {}, corrupted {}".format(*levels.pop()))
+    return "\n".join(lines)

@@ -114,6 +114,10 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
         found |= dict(zip(labels, handles, strict=True))
     columns = 2 if len(panels) == 1 else 4
     figure.legend(
-        list(found.values()), list(found), loc="outside lower center", ncols=columns, frameon=False,
+        list(found.values()),
+        list(found),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
         handlelength=3.5,
     )

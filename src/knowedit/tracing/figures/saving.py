@@ -31,7 +31,9 @@ def check_suffix(path: PathLike) -> str:
     """
     suffix = Path(path).suffix.lower()
     if suffix not in METADATA:
-        raise InputError(f"{path} ends with {suffix!r}, expected one of {', '.join(SUFFIXES)}: change its name")
+        raise InputError(
+            f"{path} ends with {suffix!r}, expected one of {', '.join(SUFFIXES)}: change its name"
+        )
     return suffix
 
 

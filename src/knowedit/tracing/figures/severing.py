@@ -32,8 +32,14 @@ def severing(plain: Trace, mlp_severed: Trace, attention_severed: Trace) -> Figu
         names = ("nothing severed", "MLP severed", "attention severed")
         for place, (trace, name, (colour, hatch)) in enumerate(zip(traces, names, FILLS, strict=True)):
             axes.bar(
-                layers + (place - 1) * WIDTH, trace.indirect_effects[trace.subject[1] - 1].numpy(),
-                WIDTH, color=colour, hatch=hatch, edgecolor="black", linewidth=0.4, label=name,
+                layers + (place - 1) * WIDTH,
+                trace.indirect_effects[trace.subject[1] - 1].numpy(),
+                WIDTH,
+                color=colour,
+                hatch=hatch,
+                edgecolor="black",
+                linewidth=0.4,
+                label=name,
             )
         axes.axhline(0, color="black", linewidth=0.6)
         style.layer_axis(axes, plain.n_layers)

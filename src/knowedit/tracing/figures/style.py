@@ -99,9 +99,7 @@ def _shown(own: FT2Font, letter: str) -> str:
 def token_labels(trace: Trace) -> list[str]:
     """A label for each row of a map."""
     start, stop = trace.subject
-    return [
-        token_label(token, corrupted=start <= row < stop) for row, token in enumerate(trace.tokens)
-    ]
+    return [token_label(token, corrupted=start <= row < stop) for row, token in enumerate(trace.tokens)]
 
 
 def restored(trace: Trace) -> str:
