@@ -106,6 +106,13 @@ def test_nothing_is_cut_off(name):
     assert box.y1 <= own[1]
 
 
+def test_titles_of_the_caller():
+    figure = heat_maps([made(), made(answer=" b")], ["before $x$", "after"])
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["before $x$", "after"]
+    assert "… $5_a$ / b" in figure.get_suptitle()
+    assert not any(text.get_parse_math() for text in figure.findobj(Text))
+
+
 def test_the_map_darkens_without_a_turn():
     grey = matplotlib.colormaps[MAP](np.linspace(0, 1, 64))[:, :3] @ [0.299, 0.587, 0.114]
     assert (np.diff(grey) < 0).all()
@@ -152,6 +159,7 @@ def test_long_tokens_are_shortened_and_signs_are_escaped():
         (lambda: heat_maps([]), "at least one"),
         (average_lines, "at least one"),
         (lambda: heat_maps([made(), made(8)]), "different prompts"),
+        (lambda: heat_maps([made()], ["a", "b"]), "2 titles for 1"),
         (lambda: severing(made(), made(), made()), "in this order"),
         (lambda: severing(made(), made(sever="mlp"), made(8, sever="attention")), "different prompts"),
         (lambda: detail(made(), 12), "tokens 0 to 11"),

@@ -28,7 +28,7 @@ def heat_map(trace: Trace, ax: Axes | None = None) -> Figure:
     """
     with style.settings():
         if ax is None:
-            return _side_by_side([trace])
+            return style.literal(_side_by_side([trace])[0])
         drawn = _draw(ax, trace, _scale([trace]))
         figure = ax.get_figure(root=True)
         assert figure is not None
@@ -36,11 +36,15 @@ def heat_map(trace: Trace, ax: Axes | None = None) -> Figure:
         return style.literal(figure)
 
 
-def heat_maps(traces: Sequence[Trace]) -> Figure:
+def heat_maps(traces: Sequence[Trace], titles: Sequence[str] | None = None) -> Figure:
     """Several traces of one prompt side by side, all in one colour scale.
 
+    Args:
+        traces: what is drawn, from left to right.
+        titles: one for each; by default what is restored.
+
     Raises:
-        InputError: no traces, or traces of different prompts.
+        InputError: no traces, traces of different prompts, or another number of titles.
     """
     if not traces:
         raise InputError("no traces were given: a figure needs at least one")
@@ -49,11 +53,16 @@ def heat_maps(traces: Sequence[Trace]) -> Figure:
             "the traces are of different prompts, and maps side by side share their rows: "
             "draw one figure for each"
         )
+    if titles is not None and len(titles) != len(traces):
+        raise InputError(f"{len(titles)} titles for {len(traces)} traces: give one for each, or none")
     with style.settings():
-        return _side_by_side(traces)
+        figure, panels = _side_by_side(traces)
+        for axes, title in zip(panels, titles or (), strict=False):
+            axes.set_title(style.plain(title))
+        return style.literal(figure)
 
 
-def _side_by_side(traces: Sequence[Trace]) -> Figure:
+def _side_by_side(traces: Sequence[Trace]) -> tuple[Figure, Sequence[Axes]]:
     first = traces[0]
     columns = max(2.3, min(5.0, 0.2 * first.n_layers))
     figure = style.new_figure(1.0 + 1.1 + columns * len(traces), 1.35 + 0.2 * max(5, len(first.tokens)))
@@ -65,7 +74,7 @@ def _side_by_side(traces: Sequence[Trace]) -> Figure:
         axes.tick_params(labelleft=False)
     figure.colorbar(drawn, ax=list(panels), label=_meaning(traces), aspect=25, pad=0.015)
     figure.suptitle(_heading(traces, figure.get_figwidth()), fontsize=9)
-    return style.literal(figure)
+    return figure, panels
 
 
 def _scale(traces: Sequence[Trace]) -> tuple[float, float]:
@@ -98,7 +107,8 @@ def _meaning(traces: Sequence[Trace]) -> str:
 
 def _heading(traces: Sequence[Trace], inches: float) -> str:
     first = traces[0]
-    text = f"“{style.plain(first.text)}” … {style.plain(first.answer.strip())}"
+    answers = dict.fromkeys(style.plain(trace.answer.strip()) for trace in traces)
+    text = f"“{style.plain(first.text)}” … {' / '.join(answers)}"
     lines = textwrap.wrap(text, max(20, int(inches / LETTER)))
     levels = {(f"{trace.clean_score:.3f}", f"{trace.corrupted_score:.3f}") for trace in traces}
     if len(levels) == 1:
