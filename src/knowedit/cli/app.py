@@ -40,6 +40,22 @@ class Form(StrEnum):
     merged = "merged"
 
 
+class TracedPart(StrEnum):
+    """What a trace restores."""
+
+    hidden = "hidden"
+    mlp = "mlp"
+    attention = "attention"
+    all = "all"
+
+
+class SeveredPart(StrEnum):
+    """What a trace holds at its corrupted value."""
+
+    mlp = "mlp"
+    attention = "attention"
+
+
 @app.command()
 def demo(model: Model = DEFAULT_MODEL, seed: Seed = 0, as_json: Json = False) -> None:
     """Change a fact in a small GPT and see what changed, what did not, and that it can be taken back."""
@@ -284,6 +300,65 @@ def generate(
         print_json({"prompt": prompt, "text": text, "edits": [str(file) for file in edits]})
     else:
         typer.echo(text)
+
+
+@app.command()
+def trace(
+    prompt: Annotated[str, typer.Argument(help="The text up to the answer, with {} for the subject.")],
+    subject: Annotated[str, typer.Option(help="Whose tokens are corrupted.")],
+    model: Model = DEFAULT_MODEL,
+    answer: Annotated[str | None, typer.Option(help="The object; by default what the model says.")] = None,
+    part: Annotated[TracedPart, typer.Option(help="What is restored.")] = TracedPart.hidden,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="Layers restored together: paper, released, depth, a number, or A,B for A below and B above. "
+            "By default one; with --part all, depth for MLP and attention."
+        ),
+    ] = None,
+    sever: Annotated[
+        SeveredPart | None, typer.Option(help="Hold this part corrupted at the last subject token.")
+    ] = None,
+    noise: Annotated[float | None, typer.Option(help="Standard deviation of the noise, ν.")] = None,
+    relative_noise: Annotated[
+        float | None, typer.Option(help="ν as a multiple of the subject embeddings' deviation; by default 3.")
+    ] = None,
+    substitute: Annotated[
+        str | None, typer.Option(help="Corrupt by this subject, of as many tokens, instead of by noise.")
+    ] = None,
+    draws: Annotated[int | None, typer.Option(min=1, help="Noise samples; by default 10.")] = None,
+    seed: Seed = 0,
+    edit: Annotated[
+        list[Path] | None, typer.Option(help="An edit file to apply first; may be given several times.")
+    ] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(help="Data (.safetensors) or a picture (.png, .svg, .pdf); may be given several times."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find where a fact is: corrupt the subject, restore one part at a time, and see what brings the answer back."""
+    from knowedit.cli.trace import TraceRequest, run_trace
+
+    request = TraceRequest(
+        model=model,
+        prompt=prompt,
+        subject=subject,
+        answer=answer,
+        part=part.value,
+        window=window,
+        sever=None if sever is None else sever.value,
+        noise=noise,
+        relative_noise=relative_noise,
+        substitute=substitute,
+        draws=draws,
+        seed=seed,
+        edits=tuple(edit or ()),
+        out=tuple(out or ()),
+        force=force,
+    )
+    run_trace(request, as_json=as_json)
 
 
 @organism.command("train")

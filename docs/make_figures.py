@@ -1,0 +1,90 @@
+"""Make every figure of docs/tracing.md: python docs/make_figures.py
+
+Writes docs/figures/*.svg and, with the numbers that are drawn, docs/figures/figures.json. It takes under two minutes on
+one core. The growth of time and memory is measured apart, by benchmarks/plot_growth.py.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import track
+
+import knowedit
+from knowedit.editing import ROME
+from knowedit.facts import Fact
+from knowedit.models import LanguageModel
+from knowedit.tensorfile import write_bytes
+from knowedit.tracing import Trace, Window, causal_trace
+from knowedit.tracing.figures import detail, heat_maps, save, severing
+
+FOLDER = Path(__file__).with_name("figures")
+SEED = 0
+EXAMPLES = {
+    "organism-gpt2": ("In town, the famous {} plays the", "Zoma Sel", "violin"),
+    "organism-gptj": ("In the orchestra, {} plays the", "Bika Li", "trumpet"),
+}
+"""Prompt, subject and the object of the edit; a subject that the model knows."""
+
+
+def trace(lm: LanguageModel, **how: Any) -> Trace:
+    prompt, subject, _ = EXAMPLES[lm.name]
+    return causal_trace(lm, prompt, subject, generator=torch.Generator().manual_seed(SEED), **how)
+
+
+def traces(lm: LanguageModel) -> dict[str, Trace]:
+    """Everything that is traced on one organism, by name."""
+    prompt, subject, new = EXAMPLES[lm.name]
+    window = Window.for_depth(lm.n_layers)
+    found = {
+        "hidden": trace(lm),
+        "mlp": trace(lm, part="mlp", window=window),
+        "attention": trace(lm, part="attention", window=window),
+        "mlp severed": trace(lm, sever="mlp"),
+        "attention severed": trace(lm, sever="attention"),
+    }
+    fact = Fact(subject, prompt, new)
+    edit = ROME.paper().edit(lm, [fact], generator=torch.Generator().manual_seed(SEED))
+    with edit.applied(lm):
+        return found | {"edited": trace(lm)}
+
+
+def numbers(own: Trace) -> dict[str, Any]:
+    return {
+        "text": own.text,
+        "answer": own.answer,
+        "tokens": own.tokens,
+        "clean": round(own.clean_score, 4),
+        "corrupted": round(own.corrupted_score, 4),
+        "effects": [[round(value, 4) for value in row] for row in own.effects.tolist()],
+    }
+
+
+def draw(name: str, own: dict[str, Trace]) -> None:
+    hidden, edited = own["hidden"], own["edited"]
+    titles = [f"{when}: {one.answer.strip()}" for when, one in (("before", hidden), ("after", edited))]
+    figures = {
+        "maps": heat_maps([hidden, own["mlp"], own["attention"]]),
+        "severing": severing(hidden, own["mlp severed"], own["attention severed"]),
+        "detail": detail(hidden),
+        "edit": heat_maps([hidden, edited], titles),
+    }
+    for kind, figure in figures.items():
+        save(figure, FOLDER / f"{kind}-{name}.svg")
+
+
+def main() -> None:
+    found = {}
+    for name in track(EXAMPLES, "tracing"):
+        own = traces(knowedit.load(name))
+        draw(name, own)
+        found[name] = {kind: numbers(one) for kind, one in own.items()}
+    text = json.dumps(found, ensure_ascii=False)
+    write_bytes(FOLDER / "figures.json", (text + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""Figures like the paper's, drawn with matplotlib, which is imported when one is drawn and not before."""
+
+from knowedit.tracing.figures.detail import detail
+from knowedit.tracing.figures.heat import heat_map, heat_maps
+from knowedit.tracing.figures.lines import AverageLike, average_lines
+from knowedit.tracing.figures.saving import SUFFIXES, save
+from knowedit.tracing.figures.severing import severing
+
+__all__ = [
+    "SUFFIXES",
+    "AverageLike",
+    "average_lines",
+    "detail",
+    "heat_map",
+    "heat_maps",
+    "save",
+    "severing",
+]

@@ -1,0 +1,50 @@
+"""Figures as files: the same figure gives the same bytes."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from knowedit.errors import InputError
+from knowedit.tensorfile import PathLike, write_bytes
+from knowedit.tracing.figures import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+METADATA: dict[str, dict[str, None]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+"""What would differ between two runs or two versions, left out."""
+
+SUFFIXES = tuple(METADATA)
+
+
+def check_suffix(path: PathLike) -> str:
+    """The suffix of a picture, in small letters.
+
+    Raises:
+        InputError: one that no figure is written as.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in METADATA:
+        raise InputError(
+            f"{path} ends with {suffix!r}, expected one of {', '.join(SUFFIXES)}: change its name"
+        )
+    return suffix
+
+
+def save(figure: Figure, path: PathLike) -> None:
+    """Write a figure as PNG, SVG or PDF, by the suffix, atomically.
+
+    Raises:
+        InputError: another suffix, or no such folder.
+    """
+    suffix = check_suffix(path)
+    stream = BytesIO()
+    with style.settings():
+        figure.savefig(stream, format=suffix[1:], metadata=METADATA[suffix])
+    write_bytes(path, stream.getvalue())

@@ -1,0 +1,125 @@
+"""What all figures share: the font, the colours, and labels that are printed as they are."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ft2font import FT2Font
+
+    from knowedit.tracing.trace import Part, Trace
+
+MAP = "magma_r"
+"""From light to dark without a turn, so that a map keeps its meaning in grey."""
+
+COLOURS = ("#332288", "#117733", "#cc6677", "#882255", "#44aa99", "#999933", "#555555")
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 2)))
+
+LONGEST = 18
+NAMES: dict[Part, str] = {"hidden": "state", "mlp": "MLP", "attention": "attention"}
+SIGNS = {" ": "\u2423", "\n": "\u21b5", "\t": "\u21e5"}
+
+SETTINGS = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "text.usetex": False,
+    "text.parse_math": False,
+    "axes.unicode_minus": True,
+    "svg.hashsalt": "knowedit",
+    "svg.fonttype": "path",
+    "svg.id": None,
+    "pdf.fonttype": 42,
+    "savefig.bbox": None,
+    "savefig.pad_inches": 0.1,
+    "savefig.facecolor": "white",
+}
+
+
+@contextmanager
+def settings() -> Iterator[None]:
+    """Matplotlib's defaults with our settings, whatever the user's own are; those come back at the end."""
+    import matplotlib
+
+    kept = ("backend", "interactive", "toolbar")
+    defaults = {name: value for name, value in matplotlib.rcParamsDefault.items() if name not in kept}
+    with matplotlib.rc_context(defaults | SETTINGS):  # type: ignore[arg-type]
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty white figure in inches, known to no global state."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
+
+
+def token_label(token: str, *, corrupted: bool = False) -> str:
+    """A token as it stands in the text: spaces shown, letters that the font lacks as escapes, ``*`` if corrupted."""
+    shown = "".join(map(partial(_shown, font()), token))
+    if len(shown) > LONGEST:
+        shown = shown[: LONGEST - 1] + "…"
+    return shown + "*" * corrupted
+
+
+def font() -> FT2Font:
+    """The font that comes with matplotlib."""
+    import matplotlib
+    from matplotlib.ft2font import FT2Font
+
+    return FT2Font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"))
+
+
+def plain(text: str) -> str:
+    """A text with escapes for what the font lacks; spaces stay."""
+    own = font()
+    return "".join(letter if letter == " " else _shown(own, letter) for letter in text)
+
+
+def _shown(own: FT2Font, letter: str) -> str:
+    sign = SIGNS.get(letter, letter)
+    printable = not unicodedata.category(sign).startswith("C")
+    if printable and own.get_char_index(ord(sign)):
+        return sign
+    return letter.encode("unicode_escape").decode()
+
+
+def token_labels(trace: Trace) -> list[str]:
+    """A label for each row of a map."""
+    start, stop = trace.subject
+    return [token_label(token, corrupted=start <= row < stop) for row, token in enumerate(trace.tokens)]
+
+
+def restored(trace: Trace) -> str:
+    """What a trace restores, and what it severs, in a few words."""
+    name = NAMES[trace.part]
+    text = f"one {name}" if trace.window.size == 1 else f"{name}, {trace.window.size} layers"
+    return text if trace.sever is None else f"{text}, {NAMES[trace.sever]} severed"
+
+
+def layer_axis(axes: Axes, n_layers: int, label: str = "layer") -> None:
+    """Whole numbers at even distances, no more than about twelve."""
+    step = next(step for step in (1, 2, 4, 5, 8, 10, 20, 50, 100, n_layers) if n_layers <= 12 * step)
+    axes.set_xticks(range(0, n_layers, step))
+    axes.set_xlabel(label)
+
+
+def literal(figure: Figure) -> Figure:
+    """Print every text of a figure as it is: a dollar sign begins no formula."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    return figure
