@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def read_lines(path: Path) -> Lines:
         FileFormatError: a line before the last is not as it was written.
     """
     contents, end = [], 0
-    pieces = path.read_bytes().splitlines(keepends=True)
+    pieces = [piece for piece in re.split(rb"(?<=\n)", path.read_bytes()) if piece]
     for number, piece in enumerate(pieces, start=1):
         content = unsealed(piece)
         if content is None:
