@@ -12,6 +12,8 @@ from typing import Any, TextIO
 from knowedit.errors import FileFormatError, InputError
 
 CHUNK = 1 << 16
+LONGEST_ESCAPE = 12
+"""Characters of a surrogate pair; an error so close to the window's end may be the window's."""
 LIST_START = "["
 OFFICIAL_SHA256 = "d017056125178a13728594e66a801357a8db9ed7973a7425554bb4271de9fc6f"
 """Of the official ``counterfact.json``, 45,108,470 bytes, as its Git LFS pointer has it."""
@@ -106,6 +108,7 @@ class _List:
 
     def __init__(self, stream: TextIO) -> None:
         self.stream, self.text, self.at, self.line = stream, "", 0, 1
+        self.before = 0  # characters of the window's first line that are no longer in it
         self.ended = False
         self.decoder = json.JSONDecoder()
 
@@ -114,7 +117,7 @@ class _List:
             yield from self._items()
         except json.JSONDecodeError as error:
             line = self.line + error.doc.count("\n", self.at, error.pos)
-            column = error.pos - error.doc.rfind("\n", 0, error.pos)
+            column = self._column(error.doc, error.pos) + 1
             yield Entry(line, None, f"is not JSON ({error.msg} at column {column})")
         except UnicodeDecodeError:
             yield Entry(self.line, None, "is followed by what is not UTF-8")
@@ -143,7 +146,9 @@ class _List:
                     return found
             except json.JSONDecodeError as error:
                 # An error at the window's end, or a string that is open there, may only be the window's.
-                inside = error.pos < len(self.text) - CHUNK // 64 and not error.msg.startswith("Unterminated")
+                inside = error.pos < len(self.text) - LONGEST_ESCAPE and not error.msg.startswith(
+                    "Unterminated"
+                )
                 if inside or self.ended:
                     raise
             self._read(max(CHUNK, len(self.text)))
@@ -167,6 +172,11 @@ class _List:
         self.line += self.text.count("\n", self.at, end)
         self.at = end
 
+    def _column(self, text: str, at: int) -> int:
+        start = text.rfind("\n", 0, at)
+        return at + self.before if start < 0 else at - start - 1
+
     def _read(self, size: int) -> None:
         more = self.stream.read(size)
+        self.before = self._column(self.text, self.at)
         self.text, self.at, self.ended = self.text[self.at :] + more, 0, not more
