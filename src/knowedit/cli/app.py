@@ -25,6 +25,10 @@ organism = typer.Typer(
     cls=ErrorLine, no_args_is_help=True, help="The small models that ship with the package."
 )
 app.add_typer(organism, name="organism")
+data = typer.Typer(
+    cls=ErrorLine, no_args_is_help=True, help="COUNTERFACT records: check them, make new ones."
+)
+app.add_typer(data, name="data")
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A bundled name, a folder, or a Hub id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text for people.")]
@@ -252,3 +256,17 @@ def organism_info(
     from knowedit.cli.listing import show_organism
 
     show_organism(name, as_json=as_json)
+
+
+@data.command("check")
+def data_check(
+    file: Annotated[Path, typer.Argument(help="Records: a JSON list, or one JSON object a line.")],
+    official: Annotated[
+        bool, typer.Option("--official", help="Refuse what is not the official counterfact.json, by SHA-256.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print Table 1 of a file of records and name every bad record; exit code 1 if there is one."""
+    from knowedit.cli.data import check_file
+
+    check_file(file, official=official, as_json=as_json)
