@@ -16,7 +16,7 @@ from knowedit.evaluation.methods import MakeEdit, Method
 from knowedit.evaluation.record_seeds import record_generator
 from knowedit.evaluation.records import Record
 from knowedit.evaluation.run_folder import Outcome
-from knowedit.evaluation.scores import score_record
+from knowedit.evaluation.scoring import Probabilities, Scorer
 from knowedit.evaluation.sealed_lines import canonical
 from knowedit.models import Fingerprint, LanguageModel, fingerprint, load
 
@@ -62,14 +62,14 @@ class EditingPlan:
         model: a bundled name, a folder or a Hub id.
         method: what is done before scoring.
         seed: with a record's case id it decides what is drawn for that record.
-        measures: which scores; passed to `score_record`.
+        scorer: which scores are taken.
         device: where the model is put.
     """
 
     model: str
     method: Method
     seed: int = 0
-    measures: Any = None
+    scorer: Scorer = field(default_factory=Probabilities)
     device: str = "cpu"
 
     def open(self) -> Editing:
@@ -80,7 +80,7 @@ class EditingPlan:
         """A station with a model that is already here."""
         prepared = self.method.prepare(lm)
         base = fingerprint(lm, with_edits=True)
-        sources = (__name__, *self.method.sources)
+        sources = (__name__, type(self.scorer).__module__, *self.method.sources)
         identity = {
             "model": base.digest,
             "dtype": str(lm.dtype).removeprefix("torch."),
@@ -88,16 +88,11 @@ class EditingPlan:
             "method": self.method.label,
             "settings": prepared.settings,
             "seed": self.seed,
-            "measures": described(self.measures),
+            "scores": self.scorer.identity,
             "code": code_digest(sources),
             "versions": {name: version(name) for name in PACKAGES},
         }
         return Editing(lm, prepared.make, self, base, identity)
-
-
-def described(measures: Any) -> Any:
-    """The measures as JSON."""
-    return measures if measures is None else measures.to_json()
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +129,7 @@ class Editing:
 
     def _scored(self, record: Record) -> dict[str, Any]:
         generator = record_generator(self.plan.seed, record.case_id, "texts")
-        found = score_record(self.lm, record, self.plan.measures, generator=generator).to_json()
+        found = self.plan.scorer.score(self.lm, record, generator)
         canonical(found)  # NaN is an error of this record and not of the file
         return found
 

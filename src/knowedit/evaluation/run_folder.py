@@ -241,20 +241,23 @@ def require_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]
     Raises:
         InputError: with every difference.
     """
-    old, new = _flat(there), _flat(json.loads(canonical(here)))
-    differing = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-    if differing:
-        listed = "; ".join(f"{name} is {old.get(name)} there and {new.get(name)} here" for name in differing)
+    if listed := differences(there, here):
         raise InputError(
             f"{folder} belongs to another run: {listed}; ask for the same to go on with it, or give another "
             "folder"
         )
 
 
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """What two identities say differently, for people; empty where they are the same."""
+    old, new = _flat(json.loads(canonical(there))), _flat(json.loads(canonical(here)))
+    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    return "; ".join(f"{name} is {old.get(name)} there and {new.get(name)} here" for name in names)
+
+
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, inner in value.items():
-        found |= (
-            _flat(inner, f"{prefix}{name} ") if isinstance(inner, Mapping) else {f"{prefix}{name}": inner}
-        )
+        at = f"{prefix}{name}"
+        found |= _flat(inner, f"{at} ") if isinstance(inner, Mapping) else {at: inner}
     return found
