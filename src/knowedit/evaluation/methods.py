@@ -42,7 +42,7 @@ class Method(Protocol):
         """The modules whose code the edits come from."""
         ...
 
-    def prepare(self, lm: LanguageModel) -> Prepared:
+    def prepare(self, lm: LanguageModel, /) -> Prepared:
         """Look up once what all edits of a model share.
 
         Raises:
@@ -58,9 +58,9 @@ class Unedited:
     label: str = "none"
     sources: tuple[str, ...] = ()
 
-    def prepare(self, lm: LanguageModel) -> Prepared:
+    def prepare(self, _: LanguageModel) -> Prepared:
         """Nothing to prepare."""
-        return Prepared(lambda fact, generator: None, {})
+        return Prepared(lambda *_: None, {})
 
 
 class PlainEditor(Protocol):

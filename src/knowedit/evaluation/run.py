@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from knowedit.errors import InputError
+from knowedit.errors import InputError, NumericalError
 from knowedit.evaluation.executors import Executor, InProcess
 from knowedit.evaluation.measuring import Plan
 from knowedit.evaluation.records import Record
@@ -63,10 +64,14 @@ class EvaluationRun:
             waiting = self._waiting(run, retry=retry)
             done = len(self.records) - len(waiting)
             _tell(watch, done, len(self.records), None)
-            for outcome in crew.measure(waiting):
-                folder.append(outcome)
-                done += 1
-                _tell(watch, done, len(self.records), outcome)
+            try:
+                for outcome in crew.measure(waiting):
+                    folder.append(outcome)
+                    done += 1
+                    _tell(watch, done, len(self.records), outcome)
+            except NumericalError as error:
+                folder.condemn(str(error))
+                raise
             return read_run(self.out)
 
     def _waiting(self, run: Run, *, retry: bool) -> list[Record]:
@@ -89,7 +94,7 @@ def records_identity(records: Sequence[Record]) -> dict[str, Any]:
     ordered = sorted(records, key=lambda record: record.case_id)
     if not ordered:
         raise InputError("there is no record to measure: give at least one")
-    for first, second in zip(ordered, ordered[1:], strict=False):
+    for first, second in pairwise(ordered):
         if first.case_id == second.case_id:
             raise InputError(f"case_id {first.case_id} is there twice: expected each once")
     found = hashlib.sha256()

@@ -128,6 +128,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
     Raises:
         FileFormatError: it is not one that this version reads.
+        InputError: the run was condemned.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -140,7 +141,14 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         raise FileFormatError(
             f"{path} is not the manifest of an evaluation of schema {SCHEMA}: give another folder"
         )
+    if "condemned" in found:
+        raise InputError(f"the run in {folder} cannot be used: {found['condemned']}")
     return found
+
+
+def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes(folder / MANIFEST, f"{text}\n".encode())
 
 
 class RunFolder:
@@ -218,8 +226,7 @@ class RunFolder:
         found = read_manifest(self.path)
         if found is None:
             content = {"kind": KIND, "schema": SCHEMA, "names": dict(names), "run": dict(identity)}
-            text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-            write_bytes(self.path / MANIFEST, f"{text}\n".encode())
+            _write_manifest(self.path, content)
         else:
             require_same(self.path, found["run"], identity)
         lines = read_lines(self.path / RECORDS)
@@ -233,6 +240,12 @@ class RunFolder:
             InputError: the disk is full, or the file cannot be written; the lines before are as they were.
         """
         append_line(self._number, sealed(asdict(outcome)), self.path / RECORDS)
+
+    def condemn(self, why: str) -> None:
+        """Mark the run as one whose scores nobody may use, for instance since a model did not come back."""
+        manifest = read_manifest(self.path)
+        assert manifest is not None
+        _write_manifest(self.path, manifest | {"condemned": why})
 
 
 def require_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ class Scorer(Protocol):
         """Everything that its scores depend on, as JSON."""
         ...
 
-    def score(self, lm: LanguageModel, record: Record, generator: torch.Generator) -> dict[str, Any]:
+    def score(self, lm: LanguageModel, record: Record, generator: torch.Generator, /) -> dict[str, Any]:
         """The scores as JSON; under ``columns`` those of Table 2, None where one was not measured."""
         ...
 
@@ -31,6 +31,6 @@ class Probabilities:
 
     identity: str = "joint probabilities"
 
-    def score(self, lm: LanguageModel, record: Record, generator: torch.Generator) -> dict[str, Any]:
+    def score(self, lm: LanguageModel, record: Record, _: torch.Generator) -> dict[str, Any]:
         """One forward for all prompts of the record."""
         return {"columns": score_record(lm, record).columns}
