@@ -258,7 +258,7 @@ def test_a_line_that_was_changed_is_named(tmp_path):
     text = path.read_text()
     at = text.index('"EM":0.', text.index("\n")) + 7  # in the second line
     path.write_text(text[:at] + ("1" if text[at] != "1" else "2") + text[at + 1 :])
-    with pytest.raises(FileFormatError, match="line 2 of .* is not as it was written"):
+    with pytest.raises(FileFormatError, match=r"line 2 of .* is not as it was written"):
         make(tmp_path).gather()
     with pytest.raises(FileFormatError, match="line 2"):
         read_run(tmp_path)
@@ -268,7 +268,7 @@ def test_a_scored_record_twice_is_an_error(tmp_path):
     make(tmp_path).gather()
     path = tmp_path / RECORDS
     path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[0])
-    with pytest.raises(FileFormatError, match="line 41 of .* measures record 0 again"):
+    with pytest.raises(FileFormatError, match=r"line 41 of .* measures record 0 again"):
         make(tmp_path).gather()
 
 
@@ -309,7 +309,7 @@ def test_a_model_that_does_not_come_back_condemns_the_run(tmp_path):
     with pytest.raises(NumericalError, match="is not what it was"):
         make(tmp_path, StubPlan(broken=True)).gather()
     for use in (lambda: read_run(tmp_path), make(tmp_path).gather):
-        with pytest.raises(InputError, match="cannot be used: a.weight"):
+        with pytest.raises(InputError, match=r"cannot be used: a.weight"):
             use()
 
 

@@ -148,7 +148,12 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
-    write_bytes(folder / MANIFEST, f"{text}\n".encode())
+    try:
+        write_bytes(folder / MANIFEST, f"{text}\n".encode())
+    except OSError as error:
+        raise InputError(
+            f"{folder / MANIFEST} cannot be written ({error.strerror}): make room, or give another folder"
+        ) from None
 
 
 class RunFolder:
