@@ -6,7 +6,7 @@ from knowedit.models.contract import check_anatomy, check_paths
 from knowedit.models.families import FAMILIES
 from knowedit.models.fingerprints import Fingerprint, fingerprint, tensor_digest
 from knowedit.models.forwards import forward
-from knowedit.models.generation import generate, generate_ids
+from knowedit.models.generation import generate, generate_ids, generate_texts
 from knowedit.models.gradients import frozen
 from knowedit.models.hooks import Site
 from knowedit.models.interventions import capture, intervene
@@ -45,6 +45,7 @@ __all__ = [
     "frozen",
     "generate",
     "generate_ids",
+    "generate_texts",
     "intervene",
     "keep_keys",
     "last_logits",
