@@ -19,6 +19,7 @@ from knowedit.models import LanguageModel, batch, encode, frozen, record, replay
 from knowedit.models.overlays import Slot
 
 Target = Literal["joint", "mean", "first"]
+RATE = 5e-4
 TARGETS = ("joint", "mean", "first")
 
 
@@ -27,7 +28,7 @@ class Settings:
     """How the weights are searched.
 
     Attributes:
-        learning_rate: of Adam (Appendix D).
+        learning_rate: of Adam; None takes that of the model where one is known, else `RATE` (Appendix D).
         max_steps: updates at most (Appendix D).
         stop_loss: stop once the loss is at most this (Appendix D).
         target: −log P of the whole object (``joint``), that per token (``mean``), or of its first token alone.
@@ -36,13 +37,13 @@ class Settings:
         InputError: a setting that cannot be used.
     """
 
-    learning_rate: float = 5e-4
+    learning_rate: float | None = None
     max_steps: int = 25
     stop_loss: float = 3e-2
     target: Target = "joint"
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
+        if self.learning_rate is not None and not self.learning_rate > 0:
             raise InputError(f"the learning rate is {self.learning_rate}: give a positive number")
         if self.max_steps < 0:
             raise InputError(f"max_steps is {self.max_steps}: give 0 or more")
@@ -114,7 +115,7 @@ def descend(problem: Problem, slots: Sequence[Slot], settings: Settings, bound: 
     deltas = [torch.zeros_like(t, dtype=d).requires_grad_() for t, d in zip(old, wide, strict=True)]
     block = problem.lm.anatomy.path("block", problem.layer) + "."
     names = [slot.path.removeprefix(block) for slot in slots]
-    adam = torch.optim.Adam(deltas, lr=settings.learning_rate)
+    adam = torch.optim.Adam(deltas, lr=settings.learning_rate or RATE)
     losses: list[float] = []
     with frozen(problem.lm), torch.enable_grad():
         while True:

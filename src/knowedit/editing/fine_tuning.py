@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from knowedit.editing.descent import Problem, Settings, descend
+from knowedit.editing.descent import RATE, Problem, Settings, descend
 from knowedit.editing.edit import Edit
 from knowedit.editing.provenance import Preflight, Provenance
 from knowedit.editing.updates import Address, Dense, slot_of
@@ -20,13 +20,13 @@ from knowedit.facts import Fact
 from knowedit.models import LanguageModel
 
 Bound: TypeAlias = float | Literal["known"] | None
-Known: TypeAlias = tuple[tuple[str, int, float | None], ...]
+Known: TypeAlias = tuple[tuple[str, int, float | None, float], ...]
 
-FT_KNOWN: Final[Known] = (("gpt2-xl", 1, None), ("gpt-j-6b", 21, None))
+FT_KNOWN: Final[Known] = (("gpt2-xl", 1, None, RATE), ("gpt-j-6b", 21, None, RATE))
 """D: the layer of FT; those of the organisms are in docs/sweeps.json."""
-FT_L_KNOWN: Final[Known] = (("gpt2-xl", 0, 5e-4), ("gpt-j-6b", 0, 5e-5))
+FT_L_KNOWN: Final[Known] = (("gpt2-xl", 0, 5e-4, RATE), ("gpt-j-6b", 0, 5e-5, RATE))
 """D: layer and ε of FT+L."""
-ATTN_EDIT_KNOWN: Final[Known] = (("gpt2-xl", 33, 1e-3),)
+ATTN_EDIT_KNOWN: Final[Known] = (("gpt2-xl", 33, 1e-3, RATE),)
 """Section 5.3 and Appendix E: layer and ε of AttnEdit; the paper has none for GPT-J."""
 
 
@@ -42,7 +42,7 @@ class FineTuning(Settings):
         bound: ε, the most that an entry may differ from its old value, kept by clamping after each step;
             None for no bound; ``known`` for that of ``known``.
         biases: whether the biases of the targets are trained too, as the released code does.
-        known: model (the last part of its name, in lower case), layer and ε.
+        known: model (the last part of its name, in lower case), layer, ε and learning rate.
 
     Raises:
         InputError: a setting that cannot be used.
@@ -123,14 +123,15 @@ class FineTuning(Settings):
             InputError: none is known for this model, or it has no such layer.
         """
         name = lm.name.rpartition("/")[2].lower()
-        layer, bound = {model: (layer, eps) for model, layer, eps in self.known}.get(name, (None, None))
+        layer, bound, rate = {model: rest for model, *rest in self.known}.get(name, (None, None, RATE))
         layer = layer if self.layer is None else self.layer
         if layer is None:
             raise InputError(f"no layer is known for {lm.name}: give layer=, from 0 to {lm.n_layers - 1}")
         bound = bound if self.bound == "known" else self.bound
         if self.bound == "known" and bound is None:
             raise InputError(f"no bound ε is known for {lm.name}: give bound=, for instance 1e-3")
-        return replace(self, layer=lm.check_layer(layer), bound=bound)
+        rate = rate if self.learning_rate is None else self.learning_rate
+        return replace(self, layer=lm.check_layer(layer), bound=bound, learning_rate=rate)
 
     def resolve_layer(self, lm: LanguageModel) -> int:
         """The layer that will be edited.
