@@ -22,6 +22,7 @@ from knowedit.models.scoring import (
     target_log_probabilities,
     target_token_log_probabilities,
 )
+from knowedit.models.substitution import replay_with
 from knowedit.models.truncated import visit
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "read_out",
     "record",
     "replay",
+    "replay_with",
     "resume",
     "target_ids",
     "target_log_probabilities",
