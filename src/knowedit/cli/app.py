@@ -270,3 +270,32 @@ def data_check(
     from knowedit.cli.data import check_file
 
     check_file(file, official=official, as_json=as_json)
+
+
+@data.command("compile")
+def data_compile(
+    facts: Annotated[
+        Path, typer.Option(help="JSON Lines with subject, relation, object; or ParaRel's folder of them.")
+    ],
+    templates: Annotated[
+        Path,
+        typer.Option(help="JSON, relation to a list of '[X] plays [Y].'; or ParaRel's folder of patterns."),
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write: .json a list, .jsonl one record a line.")],
+    generation: Annotated[
+        Path | None, typer.Option(help="JSON, relation to a list of beginnings with {} for the subject.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Keep so many records, drawn at random.")] = None,
+    paraphrases: Annotated[int, typer.Option(min=1, help="Paraphrase prompts of a record.")] = 2,
+    neighbours: Annotated[int, typer.Option(min=1, help="Neighbourhood prompts of a record.")] = 10,
+    seed: Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the files if they exist.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Build records from facts and templates as Appendix C.1 does, and a manifest of what was left out."""
+    from knowedit.cli.data import CompileRequest, compile_file
+    from knowedit.evaluation.compiler import CompilerSettings
+
+    settings = CompilerSettings(paraphrases, neighbours)
+    request = CompileRequest(facts, templates, generation, out, limit, seed, force, settings)
+    compile_file(request, as_json=as_json)
