@@ -16,7 +16,7 @@ from knowedit.evaluation.methods import MakeEdit, Method
 from knowedit.evaluation.record_seeds import record_generator
 from knowedit.evaluation.records import Record
 from knowedit.evaluation.run_folder import Outcome
-from knowedit.evaluation.scoring import Probabilities, Scorer
+from knowedit.evaluation.scoring import Scorer, Table2Scores
 from knowedit.evaluation.sealed_lines import canonical
 from knowedit.models import Fingerprint, LanguageModel, fingerprint, load
 
@@ -69,7 +69,7 @@ class EditingPlan:
     model: str
     method: Method
     seed: int = 0
-    scorer: Scorer = field(default_factory=Probabilities)
+    scorer: Scorer = field(default_factory=Table2Scores)
     device: str = "cpu"
 
     def open(self) -> Editing:

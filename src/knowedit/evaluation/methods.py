@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import torch
 
@@ -70,8 +70,8 @@ class PlainEditor(Protocol):
         """Compute the edit."""
         ...
 
-    def resolve_layer(self, lm: LanguageModel) -> int:
-        """The layer that will be edited."""
+    def resolve(self, lm: LanguageModel) -> PlainEditor:
+        """The same editor with everything filled in that depends on the model."""
         ...
 
 
@@ -93,12 +93,14 @@ class Plain:
         return (type(self.editor).__module__,)
 
     def prepare(self, lm: LanguageModel) -> Prepared:
-        """Find the layer."""
-        editor: PlainEditor = self.editor
-        layer = editor.resolve_layer(lm)
+        """Fill in what depends on the model.
+
+        Raises:
+            InputError: no layer is known for the model, or it has no such layer.
+        """
+        editor: PlainEditor = self.editor.resolve(lm)
 
         def make(fact: Fact, generator: torch.Generator) -> Edit:
             return editor.edit(lm, [fact], generator=generator)
 
-        settings = asdict(self.editor) | {"editor": type(editor).__name__, "layer": layer}
-        return Prepared(make, settings)
+        return Prepared(make, asdict(cast(Any, editor)) | {"editor": type(editor).__name__})
