@@ -25,8 +25,8 @@ def cell(interval: Interval | None) -> str:
 
 def marks(row: Row) -> str:
     """The failures of a row, for people."""
-    found = ", ".join(row.marks) or ("" if row.unedited else "neither")
-    return found if row.unedited or row.judged else ", ".join([*row.marks, "not all judged"])
+    unknown = () if row.unedited or row.judged else ("F2?" if "PS" in row.columns else "F1? F2?",)
+    return ", ".join((*row.marks, *unknown)) or ("" if row.unedited else "neither")
 
 
 def count(row: Row) -> str:
@@ -44,10 +44,11 @@ def markdown(table: Table) -> str:
 
 
 LEGEND = (
-    "95 % intervals over records, not corrected for several columns. ES to NM, GE and RS × 100; Essence is a perplexity, "
+    "95 % intervals over records, not corrected for several columns. "
+    "ES to NM, GE and RS × 100; Essence is a perplexity, "
     "lower is better. Bold: best of the edited rows of one model and one set of records. "
     f"F1: does not generalise, PS < {F1_BELOW:g}. F2: bleeds over, NS more than {F2_LOSS:g} below the unedited model. "
-    f"{NOT_MEASURED}: not measured."
+    f"F2?: not judged, for want of the unedited model's run. {NOT_MEASURED}: not measured."
 )
 
 
