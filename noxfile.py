@@ -66,6 +66,13 @@ def proofs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def ray(session: nox.Session) -> None:
+    """The tests that need Ray, on a cluster of this machine; it adds about 240 MB."""
+    install(session, ".[test,ray]")
+    session.run("pytest", "tests/evaluation/test_ray.py", *session.posargs, env=RUN)
+
+
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """The documentation, into ``site/``; a broken link or reference fails."""
     # No torch: the pages are made from the source, and ruff formats the signatures.

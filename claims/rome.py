@@ -55,7 +55,7 @@ class Evidence:
 
     def read(self, of: Callable[[Outcome], RecordScores], column: str) -> list[float]:
         """A column of Table 2, one share for each record."""
-        return [of(outcome).columns[column] for outcome in self.outcomes]
+        return [of(outcome).value(column) for outcome in self.outcomes]
 
     def rng(self) -> np.random.Generator:
         return np.random.default_rng(self.seed)

@@ -25,6 +25,10 @@ organism = typer.Typer(
     cls=ErrorLine, no_args_is_help=True, help="The small models that ship with the package."
 )
 app.add_typer(organism, name="organism")
+data = typer.Typer(
+    cls=ErrorLine, no_args_is_help=True, help="COUNTERFACT records: check them, make new ones."
+)
+app.add_typer(data, name="data")
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A bundled name, a folder, or a Hub id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text for people.")]
@@ -278,6 +282,83 @@ def trace_average(
 
 
 @app.command()
+def evaluate(
+    method: Annotated[str, typer.Option(help="none (the model as it is), rome, ft, ft+l or attn-edit.")],
+    out: Annotated[Path, typer.Option(help="The folder of the run; the same command again goes on.")],
+    model: Model = DEFAULT_MODEL,
+    profile: Annotated[
+        str | None, typer.Option(help="The settings of ROME; `knowedit profiles` lists them.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="The layer to edit; by default the known one.")] = None,
+    bound: Annotated[
+        float | None, typer.Option(help="ε of ft+l and attn-edit, if not the known one.")
+    ] = None,
+    statistics: Annotated[
+        Path | None, typer.Option(help="A file that `knowedit stats` wrote; by default the model's own.")
+    ] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(help="A file such as counterfact.json; by default the model's test records."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many records.")] = None,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, with one thread each.")] = 1,
+    texts: Annotated[
+        bool, typer.Option("--texts/--no-texts", help="Whether to generate text, for GE, RS and Essence.")
+    ] = True,
+    tfidf: Annotated[
+        Path | None, typer.Option(help="A saved TF-IDF model; by default one of the reference texts.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where each model runs, for instance cuda.")] = "cpu",
+    retry: Annotated[bool, typer.Option("--retry", help="Measure again the records that failed.")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Workers on a Ray cluster: its address, auto, or local. It needs knowedit[ray]."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run an editor over many records and score it; can be interrupted and resumed at any point."""
+    from knowedit.cli.evaluate import EvaluateRequest, run_evaluate
+
+    request = EvaluateRequest(
+        model=model,
+        method=method,
+        out=out,
+        profile=profile,
+        layer=layer,
+        bound=bound,
+        statistics=statistics,
+        records=records,
+        limit=limit,
+        seed=seed,
+        workers=workers,
+        texts=texts,
+        tfidf=tfidf,
+        device=device,
+        retry=retry,
+        ray=ray,
+    )
+    run_evaluate(request, as_json=as_json)
+
+
+@app.command()
+def table(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of `knowedit evaluate`.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this CSV file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table to this Markdown file.")] = None,
+    paper: Annotated[
+        list[str] | None, typer.Option(help="Add the paper's rows: gpt2-xl or gpt-j; may be given twice.")
+    ] = None,
+    seed: Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the files if they exist.")] = False,
+) -> None:
+    """Put runs side by side as in the paper's Table 2, with intervals and the two failures marked."""
+    from knowedit.cli.table import TableRequest, run_table
+
+    run_table(TableRequest(tuple(runs), csv, markdown, tuple(paper or ()), seed, force))
+
+
+@app.command()
 def generate(
     prompt: Annotated[str, typer.Option(help="The beginning of the text.")],
     model: Model = DEFAULT_MODEL,
@@ -384,3 +465,46 @@ def organism_info(
     from knowedit.cli.listing import show_organism
 
     show_organism(name, as_json=as_json)
+
+
+@data.command("check")
+def data_check(
+    file: Annotated[Path, typer.Argument(help="Records: a JSON list, or one JSON object a line.")],
+    official: Annotated[
+        bool, typer.Option("--official", help="Refuse what is not the official counterfact.json, by SHA-256.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print Table 1 of a file of records and name every bad record; exit code 1 if there is one."""
+    from knowedit.cli.data import check_file
+
+    check_file(file, official=official, as_json=as_json)
+
+
+@data.command("compile")
+def data_compile(
+    facts: Annotated[
+        Path, typer.Option(help="JSON Lines with subject, relation, object; or ParaRel's folder of them.")
+    ],
+    templates: Annotated[
+        Path,
+        typer.Option(help="JSON, relation to a list of '[X] plays [Y].'; or ParaRel's folder of patterns."),
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write: .json a list, .jsonl one record a line.")],
+    generation: Annotated[
+        Path | None, typer.Option(help="JSON, relation to a list of beginnings with {} for the subject.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Keep so many records, drawn at random.")] = None,
+    paraphrases: Annotated[int, typer.Option(min=1, help="Paraphrase prompts of a record.")] = 2,
+    neighbours: Annotated[int, typer.Option(min=1, help="Neighbourhood prompts of a record.")] = 10,
+    seed: Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the files if they exist.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Build records from facts and templates as Appendix C.1 does, and a manifest of what was left out."""
+    from knowedit.cli.data import CompileRequest, compile_file
+    from knowedit.evaluation.compiler import CompilerSettings
+
+    settings = CompilerSettings(paraphrases, neighbours)
+    request = CompileRequest(facts, templates, generation, out, limit, seed, force, settings)
+    compile_file(request, as_json=as_json)

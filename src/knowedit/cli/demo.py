@@ -71,7 +71,7 @@ def tell(lm: LanguageModel, records: list[Record], seed: int) -> Story:
     began = time.perf_counter()
     edit = ROME.paper().edit(lm, [record.fact], generator=torch.Generator().manual_seed(seed))
     seconds = time.perf_counter() - began
-    beginnings = [record.fact.text, record.generation_prompts[0]]
+    beginnings = [record.fact.text, *(record.generation_prompts or ())[:1]]
     texts_before = [lm.generate(text, CONTINUATION) for text in beginnings]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "edit.safetensors"
@@ -148,13 +148,13 @@ def _table(story: Story) -> Table:
         ("the edited prompt", [story.fact.text], before.prompt, after.prompt),
         (
             "the same fact, said otherwise",
-            story.record.paraphrase_prompts,
+            story.record.paraphrase_prompts or (),
             before.paraphrases,
             after.paraphrases,
         ),
         (
             "others, which must stay",
-            story.record.neighborhood_prompts,
+            story.record.neighborhood_prompts or (),
             before.neighbourhood,
             after.neighbourhood,
         ),

@@ -5,7 +5,9 @@ from knowedit.editing.convergence import Convergence, compare_halves
 from knowedit.editing.corpus import Corpus, jsonl_file, shuffled, text_file, text_list
 from knowedit.editing.dataset_corpus import dataset
 from knowedit.editing.edit import Edit
+from knowedit.editing.editor import Editor
 from knowedit.editing.export import Adapter, check_folder
+from knowedit.editing.fine_tuning import FineTuning
 from knowedit.editing.keys import subject_key
 from knowedit.editing.moment_files import load_second_moment
 from knowedit.editing.prefixes import PrefixPlan, sample_prefixes
@@ -34,6 +36,8 @@ __all__ = [
     "Corpus",
     "Dense",
     "Edit",
+    "Editor",
+    "FineTuning",
     "Handle",
     "Place",
     "PrefixPlan",

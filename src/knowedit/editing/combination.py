@@ -110,7 +110,10 @@ def _preflight(parts: Sequence[Preflight]) -> Preflight:
     return Preflight(**figures, compression=lost)
 
 
-def _worst(name: str, values: Sequence[float]) -> Any:
+def _worst(name: str, given: Sequence[float | None]) -> Any:
+    values = [value for value in given if value is not None]
+    if not values or (name in SUMMED and len(values) < len(given)):
+        return None  # a bound for some of the edits is none for all of them
     if name in SUMMED:
         return sum(values)
     return min(values) if name in SMALL_IS_BAD else max(values)

@@ -13,7 +13,7 @@ COMBINED: Final = "Edit.combined"
 
 @dataclass(frozen=True)
 class Preflight:
-    """Figures that tell before an edit is used whether it is sound.
+    """Figures that tell before an edit is used whether it is sound; None where an editor has no such figure.
 
     Attributes:
         residual: ‖Ŵk* − (v* − b)‖ / ‖v* − b‖ with Ŵ rounded to the model's number format.
@@ -23,19 +23,20 @@ class Preflight:
         change_on_text: ‖ΔW K‖ / ‖W K‖ over the text the key statistics were gathered on, which is what the
             insertion keeps small.
         condition: estimated condition number of C with its diagonal scaled to ones.
-        probability: P[o* | p] with v* in place of the MLP's output, before anything was inserted.
-        steps: gradient steps that v* took.
+        probability: P[o* | p] at the end of the search: for ROME with v* in place of the MLP's output, before
+            anything was inserted; for fine-tuning with the new weights, the mean over the facts.
+        steps: gradient steps that the search took.
         alignment: the cosine, in the metric of C⁻¹, of k* and the key that the value was inserted at: 1 where
             they are one key. The divisor is as small as the alignment, and the update as large as it is small.
         compression: what was lost where an update was cut to a lower rank: the address as text, and
             ‖difference‖ / ‖update‖, Frobenius. The other figures are of the edit before that.
     """
 
-    residual: float
-    divisor: float
-    relative_change: float
-    change_on_text: float
-    condition: float
+    residual: float | None
+    divisor: float | None
+    relative_change: float | None
+    change_on_text: float | None
+    condition: float | None
     probability: float
     steps: int
     alignment: float = 1.0
@@ -44,14 +45,16 @@ class Preflight:
     def concerns(self) -> list[str]:
         """What a careful person would look into before using the edit; empty if nothing."""
         lost = max(self.compression.values(), default=0.0)
+        residual, on_text = self.residual or 0.0, self.change_on_text or 0.0
+        condition = self.condition or 0.0
         checks = [
-            (self.residual > 0.02, f"the weights miss the inserted value by {self.residual:.1%}"),
+            (residual > 0.02, f"the weights miss the inserted value by {residual:.1%}"),
+            (on_text > 1, f"on ordinary text the update adds {on_text:.1f} × the old output"),
+            (condition > 1e11, f"the key statistics have condition number {condition:.1e}"),
             (
-                self.change_on_text > 1,
-                f"on ordinary text the update adds {self.change_on_text:.1f} × the old output",
+                self.probability < 0.5,
+                f"the new object was given a probability of only {self.probability:.1%}",
             ),
-            (self.condition > 1e11, f"the key statistics have condition number {self.condition:.1e}"),
-            (self.probability < 0.5, f"v* gives the new object a probability of only {self.probability:.1%}"),
             (
                 self.alignment < 0.2,
                 f"the two keys of the insertion have a cosine of only {self.alignment:.2f}",

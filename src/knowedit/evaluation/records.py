@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from knowedit.errors import FileFormatError, InputError
+from knowedit.evaluation.forms import RecordTexts, record_fields, validated
+from knowedit.evaluation.record_files import Entry, entries
 from knowedit.facts import Fact
 
 TRAIN_FILE = "records_train.json"
 TEST_FILE = "records_test.json"
 
+Prompts = tuple[str, ...] | None
+
 
 @dataclass(frozen=True)
 class Record:
-    """One COUNTERFACT record.
+    """One COUNTERFACT record. A field that its source lacks is None; the scores that need it are not measured.
 
     Attributes:
         case_id: its number in the file.
@@ -27,56 +30,110 @@ class Record:
         generation_prompts: beginnings whose good continuation is implied by the new fact.
         reference_texts: texts about entities that have (r, o*).
         essence_texts: texts about the subject.
+
+    Raises:
+        InputError: a field of another type, an empty text, or a new object that is the true one.
     """
 
     case_id: int
     fact: Fact
-    paraphrase_prompts: tuple[str, ...]
-    neighborhood_prompts: tuple[str, ...]
-    generation_prompts: tuple[str, ...]
-    reference_texts: tuple[str, ...]
-    essence_texts: tuple[str, ...]
+    paraphrase_prompts: Prompts = None
+    neighborhood_prompts: Prompts = None
+    generation_prompts: Prompts = None
+    reference_texts: Prompts = None
+    essence_texts: Prompts = None
+
+    def __post_init__(self) -> None:
+        validated(RecordTexts, {name: getattr(self, name) for name in RecordTexts.model_fields})
+        true = self.fact.target_true
+        if true is not None and self.fact.target_new.strip() == true.strip():
+            raise InputError(
+                f"target_new and target_true are both {true!r}: expected a new object that is not the true one"
+            )
 
     @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> Record:
-        """Read one record in the schema of the official ``counterfact.json``.
+    def from_json(cls, entry: object, number: int | None = None) -> Record:
+        """Read one record in the schema of ``counterfact.json``, the compact or the flat form.
+
+        Args:
+            entry: one JSON object.
+            number: the case id where an entry of the flat form has none.
 
         Raises:
-            InputError: a missing field, or a request that is no fact.
+            InputError: missing or wrong fields, or a request that is no fact.
         """
+        return cls(**record_fields(entry, number))
+
+    def as_json(self) -> dict[str, Any]:
+        """The record in the schema of ``counterfact.json``; what it lacks is left out."""
+        fact = self.fact
+        request: dict[str, Any] = {"prompt": fact.prompt}
+        if fact.relation is not None:
+            request["relation_id"] = fact.relation
+        request |= {"target_new": {"str": fact.target_new}, "target_true": {"str": fact.target_true}}
+        request["subject"] = fact.subject
+        names = [name for name in RecordTexts.model_fields if name != "case_id"]
+        texts = {name: list(found) for name in names if (found := getattr(self, name)) is not None}
+        return {"case_id": self.case_id, "requested_rewrite": request, **texts}
+
+
+class Reader:
+    """Turns entries into records, one after the other; the same case id twice is an error.
+
+    The ids seen are kept, and no record is.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, int] = {}
+
+    def read(self, entry: Entry, number: int) -> Record:
+        """The record of an entry.
+
+        Args:
+            entry: from a file.
+            number: which record of the file it is, from 1; one less is the case id where the flat form has none.
+
+        Raises:
+            FileFormatError: it is not JSON, or in no known form.
+            InputError: it is incomplete, or its case id was there before.
+        """
+        if entry.problem:
+            raise FileFormatError(entry.problem)
+        record = Record.from_json(entry.value, number - 1)
+        first = self._seen.setdefault(record.case_id, number)
+        if first != number:
+            raise InputError(f"case_id {record.case_id} was in record {first} already: expected each once")
+        return record
+
+
+def iter_records(path: str | Path) -> Iterator[Record]:
+    """Read records one at a time from a JSON list or from JSON Lines, in any of the known forms.
+
+    Memory does not grow with the file, but for the case ids. Read until the end: a bad record may be the last.
+
+    Raises:
+        InputError: there is no such file, or a record is incomplete; the record and its line are named.
+        FileFormatError: what is there is not JSON, or no record.
+    """
+    reader = Reader()
+    for number, entry in enumerate(entries(path), start=1):
         try:
-            request = entry["requested_rewrite"]
-            fact = Fact(
-                subject=request["subject"],
-                prompt=request["prompt"],
-                target_new=request["target_new"]["str"],
-                target_true=request["target_true"]["str"],
-                relation=request.get("relation_id"),
-            )
-            texts = {name: tuple(entry[name]) for name in ("paraphrase_prompts", "neighborhood_prompts")}
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"a record lacks the field {error}: expected the schema of counterfact.json"
-            ) from None
-        for name in ("generation_prompts", "reference_texts", "essence_texts"):
-            texts[name] = tuple(entry.get(name, ()))
-        return cls(case_id=int(entry["case_id"]), fact=fact, **texts)
+            yield reader.read(entry, number)
+        except InputError as error:
+            where = f"{path}, line {entry.line}" if entry.problem else f"{path}, {place(entry, number)}"
+            raise type(error)(f"{where}: {error}") from None
+
+
+def place(entry: Entry, number: int) -> str:
+    """For instance ``record 3 (line 41)``."""
+    return f"record {number} (line {entry.line})"
 
 
 def load_records(path: str | Path) -> list[Record]:
-    """Read a JSON list of records.
+    """Read all records of a file; see `iter_records`.
 
     Raises:
         InputError: there is no such file, or a record is incomplete.
-        FileFormatError: the file is not a JSON list.
+        FileFormatError: what is there is not JSON, or no record.
     """
-    source = Path(path)
-    if not source.is_file():
-        raise InputError(f"there is no file {source}: expected a JSON list of COUNTERFACT records")
-    try:
-        entries = json.loads(source.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{source} is not JSON ({error}): expected a list of records") from None
-    if not isinstance(entries, list):
-        raise FileFormatError(f"{source} holds a {type(entries).__name__}: expected a list of records")
-    return [Record.from_json(entry) for entry in entries]
+    return list(iter_records(path))

@@ -6,7 +6,7 @@ from knowedit.models.contract import check_anatomy, check_paths
 from knowedit.models.families import FAMILIES
 from knowedit.models.fingerprints import Fingerprint, fingerprint, tensor_digest
 from knowedit.models.forwards import forward
-from knowedit.models.generation import generate, generate_ids
+from knowedit.models.generation import generate, generate_ids, generate_texts
 from knowedit.models.gradients import frozen
 from knowedit.models.hooks import Site
 from knowedit.models.interventions import capture, intervene
@@ -22,6 +22,7 @@ from knowedit.models.scoring import (
     target_log_probabilities,
     target_token_log_probabilities,
 )
+from knowedit.models.substitution import replay_with
 from knowedit.models.truncated import visit
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "frozen",
     "generate",
     "generate_ids",
+    "generate_texts",
     "intervene",
     "keep_keys",
     "last_logits",
@@ -55,6 +57,7 @@ __all__ = [
     "read_out",
     "record",
     "replay",
+    "replay_with",
     "resume",
     "target_ids",
     "target_log_probabilities",

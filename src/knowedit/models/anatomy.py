@@ -54,6 +54,19 @@ class Anatomy:
         """The part names that hold a weight matrix, in the order of the computation."""
         return (*self.attention_in_parts, "attention_out", "mlp_up", "mlp_down")
 
+    def expand(self, part: str) -> tuple[str, ...]:
+        """The projections that ``part`` stands for: ``attention_in`` is all of W_Q, W_K and W_V, fused or not.
+
+        Raises:
+            InputError: no such projection.
+        """
+        if part == "attention_in":
+            return self.attention_in_parts
+        if part not in self.projection_parts:
+            known = ", ".join(dict.fromkeys(("attention_in", *self.projection_parts)))
+            raise InputError(f"{part!r} is not a projection of this family: use one of {known}")
+        return (part,)
+
     def in_block(self, part: str) -> str:
         """The path of ``part`` from its block; empty for the block itself.
 

@@ -45,17 +45,41 @@ def generate(
     Raises:
         InputError: as `generate_ids`.
     """
-    ids = encode(lm.tokenizer, prompt) or [lm.start_id]
-    (new,) = generate_ids(
+    (text,) = generate_texts(
         lm,
-        [ids],
+        [prompt],
         max_new_tokens,
         generator=generator,
         top_k=top_k,
         temperature=temperature,
         stop_at_eos=stop_at_eos,
     )
-    return prompt + new_text(lm.tokenizer, ids, new)
+    return text
+
+
+def generate_texts(
+    lm: LanguageModel,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    *,
+    generator: torch.Generator | None = None,
+    top_k: int | None = None,
+    temperature: float = 1.0,
+    stop_at_eos: bool = True,
+) -> list[str]:
+    """Each prompt and its continuation as text, all in one batch; see `generate` and `generate_ids`."""
+    heads = [encode(lm.tokenizer, prompt) or [lm.start_id] for prompt in prompts]
+    rows = generate_ids(
+        lm,
+        heads,
+        max_new_tokens,
+        generator=generator,
+        top_k=top_k,
+        temperature=temperature,
+        stop_at_eos=stop_at_eos,
+    )
+    made = zip(prompts, heads, rows, strict=True)
+    return [prompt + new_text(lm.tokenizer, head, new) for prompt, head, new in made]
 
 
 def new_text(tokenizer: Any, ids: list[int], new: list[int]) -> str:

@@ -1,0 +1,219 @@
+"""``knowedit evaluate``: an editor over many records, into a folder that can be resumed."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from knowedit.cli.output import console, print_json, stderr
+from knowedit.cli.table import print_table
+from knowedit.editing import FineTuning, profile
+from knowedit.errors import InputError
+from knowedit.evaluation import TEST_FILE, Measures, TextMeasures, TfIdf, iter_records
+from knowedit.evaluation.executors import Executor
+from knowedit.evaluation.measuring import EditingPlan
+from knowedit.evaluation.methods import Method, Plain, Unedited
+from knowedit.evaluation.processes import Processes
+from knowedit.evaluation.rome_method import RomeMethod
+from knowedit.evaluation.run import EvaluationRun
+from knowedit.evaluation.run_folder import Outcome, Run
+from knowedit.evaluation.scoring import Table2Scores
+from knowedit.evaluation.tables import make_table, run_row
+from knowedit.registry import bundled_models
+
+METHODS: Final = ("none", "rome", "ft", "ft+l", "attn-edit")
+TUNED: Final = {"ft": FineTuning.ft, "ft+l": FineTuning.ft_l, "attn-edit": FineTuning.attn_edit}
+LABELS: Final = {"rome": "ROME", "ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit"}
+INTERRUPTED: Final = 130
+SOME_FAILED: Final = 1
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """The options of ``knowedit evaluate``.
+
+    Attributes:
+        profile: the settings of ROME; None for the paper's.
+        layer: another layer than the stored one.
+        bound: ε of FT+L and AttnEdit, if not the known one.
+        statistics: a file of key statistics for ROME.
+        records: a file; None takes the model's own test records.
+        limit: only so many records, the first of the file.
+        texts: whether GE, RS and Essence are measured, for which text is generated.
+        tfidf: a saved TF-IDF model; by default one of the file's reference texts.
+        retry: measure again the records that failed.
+        ray: None for processes of this machine; else the address of a Ray cluster, ``auto`` or ``local``.
+    """
+
+    model: str
+    method: str
+    out: Path
+    profile: str | None = None
+    layer: int | None = None
+    bound: float | None = None
+    statistics: Path | None = None
+    records: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    workers: int = 1
+    texts: bool = True
+    tfidf: Path | None = None
+    device: str = "cpu"
+    retry: bool = False
+    ray: str | None = None
+
+    def chosen(self) -> Method:
+        """The method.
+
+        Raises:
+            InputError: none of that name, or options that belong to another one.
+        """
+        if self.method not in METHODS:
+            raise InputError(f"there is no method {self.method!r}: use one of {', '.join(METHODS)}")
+        self._refuse_options()
+        if self.method == "none":
+            return Unedited()
+        if self.method == "rome":
+            editor = replace(profile(self.profile or "paper"), layer=self.layer)
+            label = "ROME" if self.profile is None else f"ROME ({self.profile})"
+            return RomeMethod(editor, self.statistics, label)
+        tuned = TUNED[self.method](layer=self.layer)
+        return Plain(replace(tuned, bound=self.bound) if self.bound else tuned, LABELS[self.method])
+
+    def _refuse_options(self) -> None:
+        takers = {
+            "profile": ("rome",),
+            "statistics": ("rome",),
+            "layer": METHODS[1:],
+            "bound": ("ft+l", "attn-edit"),
+        }
+        for name, methods in takers.items():
+            if getattr(self, name) is not None and self.method not in methods:
+                raise InputError(f"--{name} is an option of {', '.join(methods)}, not of {self.method}")
+
+    def file(self) -> Path:
+        """The file of records.
+
+        Raises:
+            InputError: none was given, and the model has none.
+        """
+        folder = bundled_models().get(self.model, Path(self.model))
+        own = folder / TEST_FILE
+        if self.records is None and not own.is_file():
+            raise InputError(f"{self.model} has no {TEST_FILE}: give counterfact.json with --records")
+        return self.records or own
+
+    def scorer(self) -> Table2Scores:
+        """The scores.
+
+        Raises:
+            InputError: no TF-IDF model can be had.
+        """
+        if not self.texts:
+            return Table2Scores()
+        tfidf = TfIdf.load(self.tfidf) if self.tfidf else TfIdf.fit(self._reference_texts())
+        return Table2Scores(Measures(texts=TextMeasures(tfidf)))
+
+    def _reference_texts(self) -> list[str]:
+        """The different reference texts of the whole file, whatever the limit."""
+        found = dict.fromkeys(
+            text for record in iter_records(self.file()) for text in record.reference_texts or ()
+        )
+        if not found:
+            raise InputError(
+                f"{self.file()} has no reference texts, which RS needs: give a TF-IDF model with --tfidf, or --no-texts"
+            )
+        return list(found)
+
+    def executor(self) -> Executor:
+        """Where records are measured."""
+        if self.ray is None:
+            return Processes(self.workers)
+        from knowedit.evaluation.ray_executor import RayActors
+
+        return RayActors(self.workers, None if self.ray == "local" else self.ray)
+
+
+def run_evaluate(request: EvaluateRequest, *, as_json: bool) -> None:
+    """Measure, or go on, or find it done; then print the row, and exit with 1 if a record failed."""
+    method, executor = request.chosen(), request.executor()
+    with stderr.status("reading the records"):
+        records = list(islice(iter_records(request.file()), request.limit))
+        scorer = request.scorer()
+    plan = EditingPlan(request.model, method, request.seed, scorer, request.device)
+    names = (("model", request.model), ("method", method.label), ("records", request.file().name))
+    run = _watched(EvaluationRun(plan, records, request.out, names), executor, request, len(records))
+    _print_failures(run)
+    if as_json:
+        print_json(summary(run))
+    elif run.scored:
+        print_table(make_table([run_row(run)]))
+        console.print(f"written to {escape(str(run.path))}")
+    if run.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def summary(run: Run) -> dict[str, object]:
+    """A run as JSON."""
+    row = run_row(run) if run.scored else None
+    columns = {} if row is None else row.columns
+    return {
+        "out": str(run.path),
+        "digest": run.digest,
+        "scored": len(run.scored),
+        "failed": {str(outcome.case_id): outcome.error for outcome in run.failed},
+        "columns": {key: [found.mean, found.low, found.high] for key, found in columns.items()},
+        "names": run.manifest["names"],
+        "run": run.identity,
+    }
+
+
+def _watched(run: EvaluationRun, executor: Executor, request: EvaluateRequest, total: int) -> Run:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]}"),
+        TimeRemainingColumn(),
+    )
+    try:
+        with Progress(*columns, console=stderr, transient=True) as bar:
+            watch = _Watch(bar, bar.add_task("opening the model", total=total, failed=""))
+            return run.gather(executor, watch=watch, retry=request.retry)
+    except KeyboardInterrupt:
+        command = shlex.join(["knowedit", *sys.argv[1:]])
+        stderr.print(
+            f"stopped; every finished record is kept in {escape(str(run.out))}. To go on, give the same command "
+            f"again:\n  {escape(command)}"
+        )
+        raise typer.Exit(INTERRUPTED) from None
+
+
+class _Watch:
+    """Draws progress; the time left is that of the records of this start."""
+
+    def __init__(self, bar: Progress, task: TaskID):
+        self._bar, self._task, self._failed = bar, task, 0
+
+    def __call__(self, done: int, of: int, outcome: Outcome | None) -> None:
+        if outcome is None:
+            self._bar.reset(self._task, total=of, completed=done, description="measuring")
+            return
+        self._failed += outcome.scores is None
+        failed = f"{self._failed:,} failed" if self._failed else ""
+        self._bar.update(self._task, completed=done, failed=failed)
+
+
+def _print_failures(run: Run) -> None:
+    for outcome in run.failed[:5]:
+        stderr.print(f"[yellow]record {outcome.case_id} failed:[/] {escape(str(outcome.error))}")
+    if len(run.failed) > 5:
+        stderr.print(f"[yellow]and {len(run.failed) - 5:,} more[/]; records.jsonl has them all")

@@ -1,0 +1,66 @@
+"""What each column of Table 2 is: unit, direction, equation, and the scale it is printed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+
+@dataclass(frozen=True)
+class Column:
+    """One score.
+
+    Attributes:
+        key: its name in `RecordScores.columns`.
+        name: in words.
+        unit: of the value of one record.
+        better: whether a higher or a lower value is better.
+        source: the equation or section of the paper.
+        scale: Table 2 prints the value times this.
+        in_v1: whether the first version of the paper has it.
+    """
+
+    key: str
+    name: str
+    unit: str
+    better: Literal["higher", "lower"]
+    source: str
+    scale: float = 100.0
+    in_v1: bool = True
+
+
+COLUMNS: Final = {
+    column.key: column
+    for column in (
+        Column("ES", "efficacy, success", "share of prompts", "higher", "Eqn. 9"),
+        Column("EM", "efficacy, magnitude", "difference of probabilities", "higher", "Eqn. 10"),
+        Column("PS", "generalisation, success", "share of prompts", "higher", "Eqn. 9"),
+        Column("PM", "generalisation, magnitude", "difference of probabilities", "higher", "Eqn. 10"),
+        Column("NS", "specificity, success", "share of prompts", "higher", "Eqn. 9"),
+        Column("NM", "specificity, magnitude", "difference of probabilities", "higher", "Eqn. 10"),
+        Column("GE", "fluency: entropy of generated n-grams", "bits", "higher", "Section 5.2"),
+        Column("RS", "consistency with reference texts", "cosine", "higher", "Section 5.2"),
+        Column("Essence", "perplexity of texts about the subject", "perplexity", "lower", "Section 5.2", 1.0),
+    )
+}
+"""The nine columns, in the order of Table 2."""
+
+COMPOSITE: Final = Column(
+    "S", "harmonic mean of ES, PS and NS", "share", "higher", "not in v1 of the paper", in_v1=False
+)
+
+
+def harmonic_mean(columns: Mapping[str, float | None]) -> float | None:
+    """S, the harmonic mean of ES, PS and NS, from 0 to 1, higher is better. Version 1 of the paper has no S.
+
+    It is a function of the means over records, not a mean of records: one record's ES is 0 or 1.
+
+    Returns:
+        0 if one of the three is 0, None if one is not measured.
+    """
+    values = [columns.get(key) for key in ("ES", "PS", "NS")]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    return len(known) / sum(1 / value for value in known) if min(known) > 0 else 0.0

@@ -1,0 +1,281 @@
+"""The folder of an evaluation: a manifest that says what is measured, and one sealed line a record.
+
+``manifest.json`` is written once, atomically. ``records.jsonl`` is only appended to; a line is on the disk
+(fsync) before its record counts as measured. Whoever writes holds a lock on that file, which the system
+gives back however the process ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from knowedit.errors import FileFormatError, InputError
+from knowedit.evaluation.sealed_lines import append_line, canonical, read_lines, sealed
+from knowedit.tensorfile import write_bytes
+
+MANIFEST: Final = "manifest.json"
+RECORDS: Final = "records.jsonl"
+KIND: Final = "knowedit.evaluation"
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one record.
+
+    Attributes:
+        case_id: the record's.
+        scores: as JSON, or None where it failed.
+        error: the error's type and message, or None where it did not.
+        seconds: how long it took; the one thing here that another run would find otherwise.
+    """
+
+    case_id: int
+    scores: dict[str, Any] | None
+    error: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """The content of a run's folder.
+
+    Attributes:
+        path: the folder.
+        manifest: under ``run`` what makes it this run, under ``names`` what things are called.
+        outcomes: in the order of the case ids.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes it this run."""
+        found: dict[str, Any] = self.manifest["run"]
+        return found
+
+    @property
+    def scored(self) -> tuple[Outcome, ...]:
+        """The outcomes with scores."""
+        return tuple(outcome for outcome in self.outcomes if outcome.scores is not None)
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """The outcomes with an error."""
+        return tuple(outcome for outcome in self.outcomes if outcome.scores is None)
+
+    @property
+    def missing(self) -> int:
+        """How many records have no line yet."""
+        return int(self.identity["records"]["count"]) - len(self.outcomes)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was measured and of every outcome, in the order of the case ids, without the seconds.
+
+        A run that was stopped and resumed, or spread over workers, has the digest of one that was not.
+        """
+        found = hashlib.sha256(canonical(self.identity).encode())
+        for outcome in self.outcomes:
+            found.update(f"\n{canonical(asdict(outcome) | {'seconds': None})}".encode())
+        return found.hexdigest()
+
+
+def read_run(path: Path) -> Run:
+    """Read a run's folder, finished or not; nothing is changed.
+
+    Raises:
+        InputError: there is no such run.
+        FileFormatError: the manifest or a line is not as it was written.
+    """
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise InputError(f"{path} has no {MANIFEST}: expected the folder that knowedit evaluate --out named")
+    lines = path / RECORDS
+    contents = read_lines(lines).contents if lines.is_file() else []
+    return Run(path, manifest, _outcomes(contents, lines))
+
+
+def _outcomes(contents: list[dict[str, Any]], path: Path) -> tuple[Outcome, ...]:
+    """One outcome a record; a failed one may have been measured again later."""
+    found: dict[int, Outcome] = {}
+    for number, content in enumerate(contents, start=1):
+        try:
+            outcome = Outcome(**content)
+        except TypeError:
+            raise FileFormatError(f"line {number} of {path} is not an outcome: restore the file") from None
+        earlier = found.get(outcome.case_id)
+        if earlier is not None and earlier.scores is not None:
+            raise FileFormatError(
+                f"line {number} of {path} measures record {outcome.case_id} again: remove one of its lines"
+            )
+        found[outcome.case_id] = outcome
+    return tuple(found[case] for case in sorted(found))
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a run's folder, or None where there is none.
+
+    Raises:
+        FileFormatError: it is not one that this version reads.
+        InputError: the run was condemned.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path} is not JSON ({error}): restore it, or give another folder") from None
+    if not isinstance(found, dict) or (found.get("kind"), found.get("schema")) != (KIND, SCHEMA):
+        raise FileFormatError(
+            f"{path} is not the manifest of an evaluation of schema {SCHEMA}: give another folder"
+        )
+    if "condemned" in found:
+        raise InputError(f"the run in {folder} cannot be used: {found['condemned']}")
+    return found
+
+
+def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        write_bytes(folder / MANIFEST, f"{text}\n".encode())
+    except OSError as error:
+        raise InputError(
+            f"{folder / MANIFEST} cannot be written ({error.strerror}): make room, or give another folder"
+        ) from None
+
+
+class RunFolder:
+    """A run's folder, held for writing while in its ``with``.
+
+    Args:
+        path: the folder; made if it is not there, and taken away again if nothing came of it.
+
+    Raises:
+        InputError: it cannot be made or written, or another process holds it.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._made = False
+
+    def __enter__(self) -> RunFolder:
+        self._made = not self.path.exists()
+        if not self._made and not (self.path / MANIFEST).exists():
+            self._require_no_lines()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._number = self._hold()
+        except OSError as error:
+            raise InputError(
+                f"the folder {self.path} cannot be written ({error.strerror}): give another one"
+            ) from None
+        for left in self.path.glob(f".{MANIFEST}.*.tmp"):  # of a process that was killed while it wrote
+            left.unlink(missing_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not (self.path / MANIFEST).exists():
+            (self.path / RECORDS).unlink(missing_ok=True)
+            if self._made:
+                with suppress(OSError):
+                    self.path.rmdir()
+        os.close(self._number)
+
+    def _require_no_lines(self) -> None:
+        lines = self.path / RECORDS
+        if lines.is_file() and lines.stat().st_size:
+            raise InputError(
+                f"{self.path} holds {RECORDS} and no {MANIFEST}: expected a new folder or that of an earlier "
+                "run; give another one"
+            )
+
+    def _hold(self) -> int:
+        """The descriptor of the locked file of lines."""
+        import fcntl  # not on Windows, where nothing else of this package would miss it
+
+        path = self.path / RECORDS
+        number = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(number)
+            raise InputError(
+                f"another process is writing to {self.path}: wait until it ends, or give another folder"
+            ) from None
+        if not path.exists() or os.fstat(number).st_ino != path.stat().st_ino:
+            os.close(number)  # whoever held it took it away in between
+            return self._hold()
+        return number
+
+    def begin(self, identity: Mapping[str, Any], names: Mapping[str, str]) -> Run:
+        """Write the manifest, or find that of the same run; drop an unfinished line.
+
+        Raises:
+            InputError: the folder belongs to another run; says what differs.
+            FileFormatError: see `read_run`.
+        """
+        found = read_manifest(self.path)
+        if found is None:
+            content = {"kind": KIND, "schema": SCHEMA, "names": dict(names), "run": dict(identity)}
+            _write_manifest(self.path, content)
+        else:
+            require_same(self.path, found["run"], identity)
+        lines = read_lines(self.path / RECORDS)
+        os.ftruncate(self._number, lines.end)
+        return read_run(self.path)
+
+    def append(self, outcome: Outcome) -> None:
+        """Keep an outcome; it is on the disk when this returns.
+
+        Raises:
+            InputError: the disk is full, or the file cannot be written; the lines before are as they were.
+        """
+        append_line(self._number, sealed(asdict(outcome)), self.path / RECORDS)
+
+    def condemn(self, why: str) -> None:
+        """Mark the run as one whose scores nobody may use, for instance since a model did not come back."""
+        manifest = read_manifest(self.path)
+        assert manifest is not None
+        _write_manifest(self.path, manifest | {"condemned": why})
+
+
+def require_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Refuse to go on with another run; compares what both say.
+
+    Raises:
+        InputError: with every difference.
+    """
+    if listed := differences(there, here):
+        raise InputError(
+            f"{folder} belongs to another run: {listed}; ask for the same to go on with it, or give another "
+            "folder"
+        )
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """What two identities say differently, for people; empty where they are the same."""
+    old, new = _flat(json.loads(canonical(there))), _flat(json.loads(canonical(here)))
+    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    return "; ".join(f"{name} is {old.get(name)} there and {new.get(name)} here" for name in names)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, inner in value.items():
+        at = f"{prefix}{name}"
+        found |= _flat(inner, f"{at} ") if isinstance(inner, Mapping) else {at: inner}
+    return found

@@ -1,0 +1,166 @@
+"""Tables: what is best, what fails, how numbers are written; and the paper's rows under the same rule."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+import torch
+
+from knowedit.errors import InputError
+from knowedit.evaluation import COLUMNS, Interval, Pair, RecordScores
+from knowedit.evaluation.executors import InProcess
+from knowedit.evaluation.run import EvaluationRun
+from knowedit.evaluation.run_folder import Outcome
+from knowedit.evaluation.table_text import cell, count, csv_text, markdown, marks
+from knowedit.evaluation.tables import Row, make_table, paper_models, paper_rows, run_row
+from tests.evaluation.stubs import StubPlan, make_records
+
+
+def interval(mean, half=1.0):
+    return Interval(mean, mean - half, mean + half, 100)
+
+
+def row(method, group="g", **columns):
+    return Row(method, "m", {key: interval(value) for key, value in columns.items()}, 100, group=group)
+
+
+def marked(*rows):
+    return {found.method: found.marks for found in make_table(rows).rows}
+
+
+def test_the_failures_at_their_bounds():
+    unedited = row("none", PS=10.0, NS=78.0)
+    assert marked(unedited, row("a", PS=80.0, NS=68.0)) == {"none": (), "a": ()}
+    assert marked(unedited, row("a", PS=79.9, NS=68.0))["a"] == ("F1",)
+    assert marked(unedited, row("a", PS=80.0, NS=67.9))["a"] == ("F2",)
+    assert marked(unedited, row("a", PS=20.0, NS=20.0))["a"] == ("F1", "F2")
+
+
+def test_bleeding_over_needs_the_unedited_model_of_the_same_group():
+    alone, other = row("a", PS=90.0, NS=1.0), row("none", group="other", NS=78.0)
+    for rows in ((alone,), (alone, other)):
+        found = make_table(rows).rows[0]
+        assert found.marks == ()
+        assert not found.judged
+        assert marks(found) == "F2?"
+    assert marks(make_table([row("a", NS=1.0)]).rows[0]) == "F1? F2?"
+    judged = make_table([alone, row("none", NS=5.0)]).rows
+    assert [marks(found) for found in judged] == ["neither", ""]
+
+
+def test_the_papers_rows_get_the_papers_marks():
+    """ROME neither, every other editor at least one; FT only bleeds over, FT+L only does not generalise."""
+    assert paper_models() == ("gpt2-xl", "gpt-j")
+    xl, j = (marked(*paper_rows(model)) for model in paper_models())
+    assert xl == {
+        "none": (),
+        "FT": ("F2",),
+        "FT+L": ("F1",),
+        "KN": ("F1",),
+        "KE": ("F1", "F2"),
+        "KE-CF": ("F2",),
+        "MEND": ("F1", "F2"),
+        "MEND-CF": ("F1", "F2"),
+        "ROME": (),
+    }
+    assert j == {"none": (), "FT": ("F2",), "FT+L": ("F1",), "MEND": ("F1", "F2"), "ROME": ()}
+    with pytest.raises(InputError, match="gpt2-xl, gpt-j"):
+        paper_rows("gpt2")
+
+
+def test_the_papers_numbers_were_copied_right():
+    rows = {found.method: found for found in paper_rows("gpt2-xl")}
+    assert rows["ROME"].columns["Essence"].mean == 14.1
+    assert rows["KE-CF"].columns["NM"].mean == -63.2
+    assert rows["KN"].columns["GE"].low == pytest.approx(568.1)
+    assert {found.n for found in paper_rows("gpt-j")} == {2000}
+    assert all(
+        list(found.columns) == list(COLUMNS) for model in paper_models() for found in paper_rows(model)
+    )
+
+
+def test_the_best_of_the_edited_rows_of_a_group():
+    rows = [
+        row("none", ES=100.0, Essence=1.0),
+        row("a", ES=90.0, Essence=9.0),
+        row("b", ES=80.0, Essence=8.0),
+        row("c", group="other", ES=99.0),
+    ]
+    table = make_table(rows)
+    best = {(found.method, key) for found in table.rows for key in COLUMNS if table.is_best(found, key)}
+    assert best == {("a", "ES"), ("b", "Essence")}
+
+
+def test_a_method_twice_on_the_same_records_is_refused():
+    with pytest.raises(InputError, match="two runs are of a"):
+        make_table([row("a"), row("a")])
+    make_table([row("a"), row("a", group="other")])
+
+
+def test_cells():
+    assert cell(None) == "–"
+    assert cell(Interval(74.1, 73.4, 74.8, 9)) == "74.1 ±0.7"
+    assert cell(Interval(99.0, 96.0, 99.5, 9)) == "99.0 −3.0 +0.5"
+    assert cell(Interval(7.0, float("nan"), float("nan"), 1)) == "7.0"
+    assert count(Row("a", "m", {}, 1200, failed=3)) == "1,200, 3 failed"
+    assert count(Row("a", "m", {}, 12, missing=2)) == "12, 2 missing"
+
+
+def test_markdown_and_csv_hold_the_same():
+    table = make_table(
+        [row("none", PS=10.0, NS=78.0), row("a", PS=70.0, NS=60.5), row("b", PS=95.0, NS=77.0)]
+    )
+    lines = markdown(table).splitlines()
+    assert lines[3] == ("| m | a | – | – | 70.0 ±1.0 | – | 60.5 ±1.0 | – | – | – | – | F1, F2 | 100 |")
+    assert "**95.0 ±1.0**" in lines[4]
+    assert "PS < 80" in markdown(table)
+    found = list(csv.DictReader(io.StringIO(csv_text(table))))
+    assert found[1]["fails"] == "F1 F2"
+    assert [float(found[2][name]) for name in ("PS", "PS_low", "PS_high")] == [95.0, 94.0, 96.0]
+    assert found[0]["GE"] == ""
+
+
+class Constant(StubPlan):
+    """Scores with known means: P[o*] is the case id in hundredths after all prompts."""
+
+    def open(self):
+        return _ConstantStation(self)
+
+
+class _ConstantStation:
+    def __init__(self, plan):
+        self.plan, self.identity = plan, {"model": "digest", "method": "stub"}
+
+    def measure(self, record):
+        if record.case_id in self.plan.failing:
+            return Outcome(record.case_id, None, "InputError: no")
+        share = torch.tensor([record.case_id / 100, 0.0], dtype=torch.float64)
+        pair = Pair(share, torch.tensor([0.1, 0.1], dtype=torch.float64))
+        scores = RecordScores(pair, pair, None, case_id=record.case_id)
+        return Outcome(record.case_id, scores.to_json())
+
+    def check(self):
+        pass
+
+
+def test_a_runs_row_has_the_means_of_its_records(tmp_path):
+    names = (("model", "M"), ("method", "stub"))
+    run = EvaluationRun(Constant(failing=(3,)), make_records(20), tmp_path, names).gather(InProcess())
+    found = run_row(run)
+    cases = [record.case_id for record in make_records(20) if record.case_id != 3]
+    assert (found.method, found.model, found.n, found.failed, found.missing) == ("stub", "M", 19, 1, 0)
+    assert found.columns["PS"].mean == pytest.approx(50 * sum(case > 10 for case in cases) / 19)
+    assert found.columns["EM"].mean == pytest.approx(sum(case / 2 for case in cases) / 19 - 10)
+    assert set(found.columns) == {"ES", "EM", "PS", "PM"}
+    assert found.columns["EM"].low < found.columns["EM"].mean < found.columns["EM"].high
+    assert run_row(run) == found
+    assert run_row(run, seed=1).columns["EM"] != found.columns["EM"]
+
+
+def test_a_run_without_scores_has_no_row(tmp_path):
+    failing = tuple(record.case_id for record in make_records(3))
+    run = EvaluationRun(Constant(failing=failing), make_records(3), tmp_path).gather()
+    with pytest.raises(InputError, match=r"no record of .* was scored \(3 failed\)"):
+        run_row(run)
