@@ -65,16 +65,10 @@ class EditRequest:
         if self.method == "rome":
             return replace(profile(self.profile or "paper"), layer=self.layer)
         if self.profile is not None or self.statistics is not None:
-            raise InputError(f"--profile and --statistics belong to rome, not to {self.method}: leave them out")
+            raise InputError(
+                f"--profile and --statistics belong to rome, not to {self.method}: leave them out"
+            )
         return FINE_TUNING[self.method](layer=self.layer)
-
-    def needs(self, lm: LanguageModel, editor: ROME | FineTuning) -> dict[str, SecondMoment]:
-        """What the editor takes besides the model, the fact and the generator.
-
-        Raises:
-            BaseMismatchError: statistics of another model, layer or part.
-        """
-        return {"statistics": self.moment(lm, editor)} if isinstance(editor, ROME) else {}
 
     def moment(self, lm: LanguageModel, editor: ROME) -> SecondMoment:
         """The statistics that were given, or those of the model's folder, which may have to be gathered first.
@@ -118,10 +112,14 @@ def run_edit(request: EditRequest, *, as_json: bool) -> None:
     below = load_edits(request.stack)
     lm = load(request.model)
     generator = torch.Generator().manual_seed(request.seed)
-    needs = request.needs(lm, editor)  # of the model's own weights, so before anything is applied
+    # Statistics are of the model's own weights, so they are read before anything is applied.
+    moment = request.moment(lm, editor) if isinstance(editor, ROME) else None
     with stacked(lm, below):
         with stderr.status("searching"):
-            edit = editor.edit(lm, [fact], generator=generator, **needs)
+            if isinstance(editor, ROME):
+                edit = editor.edit(lm, [fact], generator=generator, statistics=moment)
+            else:
+                edit = editor.edit(lm, [fact], generator=generator)
         before = answer(lm, fact)
         with edit.applied(lm):
             after = answer(lm, fact)

@@ -51,7 +51,10 @@ class Preflight:
             (residual > 0.02, f"the weights miss the inserted value by {residual:.1%}"),
             (on_text > 1, f"on ordinary text the update adds {on_text:.1f} × the old output"),
             (condition > 1e11, f"the key statistics have condition number {condition:.1e}"),
-            (self.probability < 0.5, f"the new object was given a probability of only {self.probability:.1%}"),
+            (
+                self.probability < 0.5,
+                f"the new object was given a probability of only {self.probability:.1%}",
+            ),
             (
                 self.alignment < 0.2,
                 f"the two keys of the insertion have a cosine of only {self.alignment:.2f}",
