@@ -23,7 +23,7 @@ Bound: TypeAlias = float | Literal["known"] | None
 Known: TypeAlias = tuple[tuple[str, int, float | None, float], ...]
 
 FT_KNOWN: Final[Known] = (("gpt2-xl", 1, None, RATE), ("gpt-j-6b", 21, None, RATE))
-"""D: the layer of FT; those of the organisms are in docs/sweeps.json."""
+"""D: the layer of FT. The organisms have none yet: give the layer, docs/measure_sweeps.py measures them."""
 FT_L_KNOWN: Final[Known] = (("gpt2-xl", 0, 5e-4, RATE), ("gpt-j-6b", 0, 5e-5, RATE))
 """D: layer and ε of FT+L."""
 ATTN_EDIT_KNOWN: Final[Known] = (("gpt2-xl", 33, 1e-3, RATE),)
