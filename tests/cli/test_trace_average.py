@@ -42,8 +42,6 @@ def test_a_run_over_a_list_of_facts(run, facts, tmp_path):
     result = run(*arguments)
     assert "last subject token" in result.stdout
     assert f"the answer of {average.n_predicted} of 2 facts" in " ".join(result.stdout.split())
-        result.stdout.split()
-    )
     assert "fact 1 was left out: the subject 'Zoma Sel' stands 2 times" in result.stderr
 
 
