@@ -24,6 +24,7 @@ from knowedit.tracing import (
     UnpredictedAnswer,
     Window,
     average,
+    causal_trace,
     summarise,
 )
 from knowedit.tracing.averages import INTERVALS, KIND
@@ -270,3 +271,26 @@ def test_the_noise_belongs_to_the_fact_and_the_seed(tiny_gpt2):
     assert not torch.equal(TracePlan(draws=2, seed=1).trace(tiny_gpt2, FACTS[2]).noise, first.noise)
     other = TracePlan(draws=2).trace(tiny_gpt2, replace(FACTS[2], prompt="Miles Davis was born in"))
     assert not torch.equal(other.noise, first.noise)
+
+
+def test_every_setting_of_a_plan_reaches_the_trace(tiny_gpt2):
+    plan = TracePlan("mlp", Window(1, 0), "attention", GaussianNoise(0.7), 2, 3)
+    found = plan.trace(tiny_gpt2, FACTS[2], digest="known")
+    generator = torch.Generator().manual_seed(plan.seed_of(FACTS[2].prompt))
+    expected = causal_trace(
+        tiny_gpt2,
+        "{} plays the",
+        "Miles Davis",
+        answer="piano",
+        part="mlp",
+        window=Window(1, 0),
+        sever="attention",
+        corruption=GaussianNoise(0.7),
+        draws=2,
+        generator=generator,
+        digest="known",
+    )
+    assert torch.equal(found.scores, expected.scores)
+    for name in ("part", "window", "sever", "draws", "answer", "text", "provenance"):
+        assert getattr(found, name) == getattr(expected, name)
+    assert average([found]).setting == plan.setting(tiny_gpt2, "known")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,6 +87,42 @@ def test_a_run_that_is_stopped_anywhere_goes_on_to_the_same_bytes(tiny_gpt2, tmp
     records.write_bytes(data[: rng.randrange(len(data) + 1)])  # and the last line was not written to its end
     run.measure()
     assert content(run.folder) == content(whole[0])
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import warnings
+warnings.simplefilter("ignore")
+from knowedit.models import load
+from tests.conftest import make_model, make_tokenizer
+from tests.tracing.test_trace_run import FACTS, PLAN
+from knowedit.tracing import TraceRun
+
+def die(now):
+    if now.done == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+TraceRun(Path(sys.argv[2]), load((make_model("gpt2"), make_tokenizer())), FACTS, PLAN).measure(die)
+"""
+
+
+def test_a_process_that_is_killed_leaves_its_facts_and_no_lock(tiny_gpt2, tmp_path, whole):
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(root), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len((tmp_path / RECORDS).read_bytes().splitlines()) == 3
+    seen: list[TraceProgress] = []
+    TraceRun(tmp_path, tiny_gpt2, FACTS, PLAN).measure(seen.append)
+    assert seen[0] == TraceProgress(3, 4, 1)
+    assert (tmp_path / MANIFEST).read_bytes() == (whole[0] / MANIFEST).read_bytes()
 
 
 def test_what_is_done_is_not_measured_again(whole, tiny_gpt2, monkeypatch):
