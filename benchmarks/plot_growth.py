@@ -1,8 +1,9 @@
 """How the time and the memory of a trace grow: python benchmarks/plot_growth.py
 
 Writes docs/figures/growth.json and docs/figures/growth.svg. Hidden states, ten draws, one thread, the shape of
-``organism-gpt2``; the time is processor time, the better of two, with the digest given. The exponent is that of a power law, fitted by least
-squares on logarithms. Memory is how far the peak of a process rises (Linux only), with 100 draws.
+``organism-gpt2``; the time is processor time, the better of two, with the digest given. The exponent is that of a
+power law, fitted by least squares on logarithms. Memory is how far the peak of a process rises (Linux only), with
+100 draws.
 """
 
 from __future__ import annotations
