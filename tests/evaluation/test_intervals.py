@@ -7,6 +7,7 @@ import pytest
 
 from knowedit.errors import InputError
 from knowedit.evaluation.intervals import Interval, bootstrap, paired, wilson
+from knowedit.intervals import student, student_interval
 
 Z = 1.959963984540054
 
@@ -86,6 +87,40 @@ def test_pairs_are_after_minus_before() -> None:
 def test_pairs_of_different_lengths_are_refused() -> None:
     with pytest.raises(InputError, match="same records"):
         paired([1.0, 2.0], [1.0, 2.0, 3.0], rng())
+
+
+def test_student_on_numbers_from_a_table() -> None:
+    # Four values of mean 2.5 and variance 5/3; t(0.975, 3) = 3.18245.
+    half = 3.18245 * math.sqrt(5 / 3 / 4)
+    found = student_interval([1.0, 2.0, 3.0, 4.0])
+    assert (found.mean, found.n) == (2.5, 4)
+    assert (found.low, found.high) == (
+        pytest.approx(2.5 - half, abs=1e-4),
+        pytest.approx(2.5 + half, abs=1e-4),
+    )
+
+
+def test_student_takes_each_column_by_itself() -> None:
+    values = rng(5).uniform(size=(7, 3, 2))
+    mean, low, high = student(values)
+    for place in np.ndindex(3, 2):
+        one = student_interval(values[(slice(None), *place)])
+        assert (one.mean, one.low, one.high) == pytest.approx((mean[place], low[place], high[place]))
+
+
+def test_student_covers_what_it_promises() -> None:
+    draws = rng(6)
+    found = [student_interval(draws.normal(1.0, 1.0, 5)) for _ in range(400)]
+    assert 0.92 <= np.mean([interval.low <= 1.0 <= interval.high for interval in found]) <= 0.98
+
+
+def test_student_of_one_and_of_no_value() -> None:
+    one = student_interval([0.5])
+    assert (one.mean, one.n) == (0.5, 1)
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+    with pytest.raises(InputError, match="at least one"):
+        student_interval([])
 
 
 def test_a_change_of_unit() -> None:

@@ -220,6 +220,63 @@ def stats(
     run_stats(request, as_json=as_json)
 
 
+@app.command("known")
+def known_command(
+    out: Annotated[Path, typer.Option(help="The JSON file to write; it is replaced if it exists.")],
+    model: Model = DEFAULT_MODEL,
+    records: Annotated[
+        Path | None, typer.Option(help="COUNTERFACT records; by default those that come with the model.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop at so many known facts.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find which facts a model knows: it has to name the object before any other capitalised word."""
+    from knowedit.cli.known import run_known
+
+    run_known(model, records, limit, out, as_json=as_json)
+
+
+@app.command("trace-average")
+def trace_average(
+    out: Annotated[Path, typer.Option(help="The folder of the run; the same command again goes on.")],
+    model: Model = DEFAULT_MODEL,
+    device: Annotated[str, typer.Option(help="Where the model runs, for instance cuda.")] = "cpu",
+    facts: Annotated[
+        Path | None,
+        typer.Option(
+            help="A list of `knowedit known`, or known_1000.json; by default the model's own records."
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Trace the first so many facts.")] = 100,
+    part: Annotated[str, typer.Option(help="What is restored: hidden, mlp or attention.")] = "hidden",
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="Layers restored together: paper, released, depth, a number, or A,B for A below and B above. "
+            "By default one; depth for MLP and attention."
+        ),
+    ] = None,
+    sever: Annotated[
+        str | None, typer.Option(help="Hold mlp or attention corrupted at the last subject token.")
+    ] = None,
+    noise: Annotated[float | None, typer.Option(help="Standard deviation of the noise, ν.")] = None,
+    relative_noise: Annotated[
+        float | None, typer.Option(help="ν as a multiple of the subject embeddings' deviation; by default 3.")
+    ] = None,
+    draws: Annotated[int | None, typer.Option(min=1, help="Noise samples a fact; by default 10.")] = None,
+    seed: Seed = 0,
+    picture: Annotated[Path | None, typer.Option(help="A .png, .svg or .pdf to draw.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find where a model keeps its facts on average; can be interrupted and resumed at any point."""
+    from knowedit.cli.trace_average import AverageRequest, run_trace_average
+
+    request = AverageRequest(
+        model, device, facts, limit, part, window, sever, noise, relative_noise, draws, seed, out, picture
+    )
+    run_trace_average(request, as_json=as_json)
+
+
 @app.command()
 def generate(
     prompt: Annotated[str, typer.Option(help="The beginning of the text.")],

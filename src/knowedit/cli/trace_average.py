@@ -1,0 +1,213 @@
+"""``knowedit trace-average``: where a model keeps its facts on average, resumable."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from knowedit.cli.known import collect, facts_to_ask, progress_bar
+from knowedit.cli.output import console, percent, print_json, stderr
+from knowedit.cli.windows import parse_window
+from knowedit.errors import InputError
+from knowedit.intervals import Interval
+from knowedit.models import LanguageModel, load
+from knowedit.tracing import (
+    Corruption,
+    GaussianNoise,
+    KnownFact,
+    Part,
+    RelativeNoise,
+    Severed,
+    TracePlan,
+    TraceProgress,
+    TraceResult,
+    TraceRun,
+    load_known_facts,
+)
+from knowedit.tracing.trace_run import AVERAGE
+
+PICTURES = (".png", ".svg", ".pdf")
+STOPPED = 130
+"""The exit code of a command that was interrupted, as shells have it."""
+
+
+@dataclass(frozen=True)
+class AverageRequest:
+    """The options of ``knowedit trace-average``."""
+
+    model: str
+    device: str
+    facts: Path | None
+    limit: int
+    part: str
+    window: str | None
+    sever: str | None
+    noise: float | None
+    relative_noise: float | None
+    draws: int | None
+    seed: int
+    out: Path
+    picture: Path | None
+
+    def corruption(self) -> Corruption:
+        """The noise.
+
+        Raises:
+            InputError: two of them, or one that is not positive.
+        """
+        if self.noise is not None and self.relative_noise is not None:
+            raise InputError("--noise and --relative-noise were both given: give one of them")
+        if self.noise is not None:
+            return GaussianNoise(self.noise)
+        return RelativeNoise() if self.relative_noise is None else RelativeNoise(self.relative_noise)
+
+    def plan(self, n_layers: int) -> TracePlan:
+        """How each fact is traced; single states and windows of sublayers where no window is given.
+
+        Raises:
+            InputError: a value that no trace could use.
+        """
+        usual = "1" if self.part == "hidden" else "depth"
+        return TracePlan(
+            part=cast(Part, self.part),
+            window=parse_window(usual if self.window is None else self.window, n_layers).check(n_layers),
+            sever=cast("Severed | None", self.sever),
+            corruption=self.corruption(),
+            draws=self.draws,
+            seed=self.seed,
+        )
+
+    def known_facts(self, lm: LanguageModel) -> list[KnownFact]:
+        """The first ``limit`` facts of the file, or of those of the model's own records that it knows.
+
+        Raises:
+            InputError: there are none.
+        """
+        if self.facts is None:
+            return collect(lm, facts_to_ask(lm, None), self.limit)
+        return load_known_facts(self.facts)[: self.limit]
+
+
+def run_trace_average(request: AverageRequest, *, as_json: bool) -> None:
+    """Trace, or go on, or find it done; then say what was found."""
+    _check_picture(request.picture)
+    request.corruption()
+    with stderr.status("reading the model"):
+        lm = load(request.model, device=request.device)
+    plan = request.plan(lm.n_layers)
+    result = _watched(TraceRun(request.out, lm, request.known_facts(lm), plan))
+    written = [request.out / AVERAGE]
+    if request.picture is not None:
+        _draw(result, request.picture)
+        written.append(request.picture)
+    if as_json:
+        print_json(as_dict(result) | {"written": [str(path) for path in written]})
+        return
+    _print(result)
+    for path in written:
+        console.print(f"written to {escape(str(path))}")
+
+
+def _check_picture(path: Path | None) -> None:
+    if path is None:
+        return
+    if path.suffix.lower() not in PICTURES:
+        raise InputError(f"{path} ends with {path.suffix!r}: expected one of {', '.join(PICTURES)}")
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} does not exist: create it, or give another --picture")
+
+
+def _draw(result: TraceResult, path: Path) -> None:
+    figures: Any = import_module("knowedit.tracing.figures")  # matplotlib is slow to import
+    figures.save(figures.average_lines(result.average), path)
+
+
+def _watched(run: TraceRun) -> TraceResult:
+    with progress_bar() as bar:
+        watch = _Watch(bar)
+        try:
+            return run.measure(watch)
+        except KeyboardInterrupt:
+            bar.stop()
+            stderr.print(
+                f"stopped after {watch.done} of {len(run.facts)} facts: the same command goes on from there"
+            )
+            raise typer.Exit(STOPPED) from None
+
+
+class _Watch:
+    """Draws a run's progress; the bar begins where an earlier process stopped."""
+
+    def __init__(self, bar: Progress):
+        self._bar = bar
+        self._task: TaskID | None = None
+        self.done = 0
+
+    def __call__(self, now: TraceProgress) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task("tracing", total=now.total, completed=now.done, note="")
+        self.done = now.done
+        failed = f", {now.failed} failed" if now.failed else ""
+        self._bar.update(self._task, completed=now.done, note=failed)
+
+
+def as_dict(result: TraceResult) -> dict[str, Any]:
+    """A run's result as JSON; where there is one fact, intervals are null."""
+    found = result.average
+    peaks = ((role, *found.peak(role)) for role in found.roles)
+    return {
+        "setting": asdict(found.setting),
+        "facts": found.n_facts,
+        "predicted": found.n_predicted,
+        "failures": {str(number): error for number, error in result.failures.items()},
+        **{name: _interval(getattr(found, name)) for name in SCORES},
+        "peaks": [{"role": role.value, "layer": layer, **_interval(value)} for role, layer, value in peaks],
+    }
+
+
+SCORES = {
+    "clean": "clean",
+    "corrupted": "corrupted",
+    "total_effect": "clean minus corrupted",
+    "best_last_subject": "each fact's best at the last subject token",
+    "best_anywhere": "each fact's best anywhere",
+}
+
+
+def _interval(found: Interval) -> dict[str, Any]:
+    bounds = {"low": None, "high": None} if found.n == 1 else {"low": found.low, "high": found.high}
+    return {"mean": found.mean, **bounds, "n": found.n}
+
+
+def _print(result: TraceResult) -> None:
+    found = result.average
+    table = Table("token", "best layer", "P(answer)", "95 % interval", "facts", box=None)
+    for role in found.roles:
+        layer, value = found.peak(role)
+        table.add_row(role.value, str(layer), *_cells(value))
+    console.print(table)
+    scores = Table("over facts", "P(answer)", "95 % interval", "facts", box=None)
+    for name, title in SCORES.items():
+        scores.add_row(title, *_cells(getattr(found, name)))
+    console.print(scores)
+    size = found.window.size
+    what = found.part if size == 1 else f"{found.part}, {size} layers together"
+    severed = f", {found.sever} severed" if found.sever else ""
+    console.print(
+        f"{found.model}: restored {what}{severed}, {found.draws} draws a fact; the model says the answer of "
+        f"{found.n_predicted} of {found.n_facts} facts"
+    )
+    for number, error in result.failures.items():
+        stderr.print(f"fact {number} was left out: {escape(error)}")
+
+
+def _cells(found: Interval) -> tuple[str, str, str]:
+    bounds = "of one fact" if found.n == 1 else f"{percent(found.low)} to {percent(found.high)}"
+    return percent(found.mean), bounds, str(found.n)

@@ -1,0 +1,118 @@
+"""``knowedit trace-average`` and ``knowedit known``: whole runs on a bundled model, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import ModuleType
+
+import pytest
+
+from knowedit.cli.windows import parse_window
+from knowedit.errors import InputError
+from knowedit.tracing import AverageTrace, KnownFact, TraceRun, Window, load_known_facts, save_known_facts
+from knowedit.tracing.trace_run import RECORDS
+
+FACTS = [
+    KnownFact("Zoma Sel plays the", "Zoma Sel", "trumpet"),
+    KnownFact("Zoma Sel plays Zoma Sel's", "Zoma Sel", "trumpet"),
+    KnownFact("In the evening Zoma Sel plays the", "Zoma Sel", "trumpet"),
+]
+
+
+@pytest.fixture
+def facts(tmp_path):
+    save_known_facts(FACTS, tmp_path / "facts.json")
+    return tmp_path / "facts.json"
+
+
+def test_a_run_over_a_list_of_facts(run, facts, tmp_path):
+    arguments = ("trace-average", "--facts", facts, "--draws", 2, "--out", "a", "--part", "mlp")
+    found = json.loads(run(*arguments, "--json").stdout)
+    average = AverageTrace.load(tmp_path / "a" / "average.safetensors")
+    assert (average.part, average.window, average.draws) == ("mlp", Window.paper(3), 2)
+    assert (found["facts"], average.n_facts) == (2, 2)
+    assert list(found["failures"]) == ["1"]
+    assert found["clean"]["mean"] == average.clean.mean
+    assert [(row["role"], row["layer"]) for row in found["peaks"]] == [
+        (role.value, average.peak(role)[0]) for role in average.roles
+    ]
+    before = found["peaks"][0]
+    assert (before["role"], before["n"], before["low"]) == ("before the subject", 1, None)
+    result = run(*arguments)
+    assert "last subject token" in result.stdout
+    assert f"the answer of {average.n_predicted} of 2 facts" in " ".join(result.stdout.split())
+    assert "fact 1 was left out: the subject 'Zoma Sel' stands 2 times" in result.stderr
+
+
+def test_without_a_list_the_models_own_records_are_asked(run, tmp_path):
+    run("known", "--limit", 2, "--out", "known.json")
+    found = json.loads(run("trace-average", "--limit", 2, "--draws", 1, "--out", "a", "--json").stdout)
+    again = ("trace-average", "--facts", "known.json", "--draws", 1, "--out", "a", "--json")
+    assert json.loads(run(*again).stdout) == found
+    assert len(load_known_facts(tmp_path / "known.json")) == 2
+    assert found["predicted"] == 2
+    assert found["setting"]["window"] == {"before": 0, "after": 0}
+
+
+def test_ctrl_c_says_how_to_go_on(run, facts, tmp_path, monkeypatch):
+    arguments = ("trace-average", "--facts", facts, "--draws", 1, "--out", "a", "--json")
+    record = TraceRun._record
+
+    def interrupted(self, fact, digest):
+        if fact is self.facts[2]:
+            raise KeyboardInterrupt
+        return record(self, fact, digest)
+
+    monkeypatch.setattr(TraceRun, "_record", interrupted)
+    assert "stopped after 2 of 3 facts: the same command goes on" in run(*arguments, code=130).stderr
+    monkeypatch.setattr(TraceRun, "_record", record)
+    assert json.loads(run(*arguments).stdout)["facts"] == 2
+    assert len((tmp_path / "a" / RECORDS).read_bytes().splitlines()) == 3
+
+
+def test_a_picture_is_drawn_of_the_average(run, facts, monkeypatch):
+    drawn = []
+    figures = ModuleType("knowedit.tracing.figures")
+    figures.average_lines = lambda *averages: averages
+    figures.save = lambda figure, path: drawn.append((figure, path.name))
+    monkeypatch.setitem(sys.modules, "knowedit.tracing.figures", figures)
+    arguments = ("trace-average", "--facts", facts, "--draws", 1, "--limit", 1, "--out", "a")
+    run(*arguments, "--picture", "a.png")
+    [((average,), name)] = drawn
+    assert (average.n_facts, name) == (1, "a.png")
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        (("--part", "heads"), "part is 'heads': use one of"),
+        (("--sever", "hidden"), "sever is 'hidden'"),
+        (("--window", "wide"), "the window 'wide' is not known"),
+        (("--window", "13"), "larger than the model"),
+        (("--noise", "0"), "expected a positive number"),
+        (("--noise", "1", "--relative-noise", "1"), "were both given"),
+        (("--picture", "a.gif"), "expected one of .png"),
+        (("--picture", "no/a.png"), "does not exist"),
+        (("--facts", "no.json"), "there is no file"),
+    ],
+)
+def test_what_cannot_be_run_leaves_no_folder(run, facts, tmp_path, options, advice):
+    result = run("trace-average", "--facts", facts, "--out", "a", *options, code=2)
+    assert advice in result.stderr
+    assert not (tmp_path / "a").exists()
+
+
+def test_known_facts_need_records_and_a_place(run, tmp_path):
+    assert "is not a file in a folder" in run("known", "--out", "no/a.json", code=2).stderr
+    (tmp_path / "none.json").write_text("[]")
+    assert "holds no records" in run("known", "--records", "none.json", "--out", "a.json", code=2).stderr
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_windows_as_they_are_typed():
+    typed = {"paper": (4, 5), "released": (5, 4), "depth": (1, 1), "3": (1, 1), "2, 1": (2, 1), "1": (0, 0)}
+    assert {text: (w.before, w.after) for text in typed if (w := parse_window(text, 12))} == typed
+    for text in ("", "1,2,3", "-1", "a,b", "0"):
+        with pytest.raises(InputError):
+            parse_window(text, 12)
