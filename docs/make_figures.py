@@ -7,6 +7,7 @@ one core. The growth of time and memory is measured apart, by benchmarks/plot_gr
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from rich.progress import track
 import knowedit
 from knowedit.editing import ROME
 from knowedit.facts import Fact
-from knowedit.models import LanguageModel
+from knowedit.models import LanguageModel, fingerprint
 from knowedit.tensorfile import write_bytes
-from knowedit.tracing import Trace, Window, causal_trace
-from knowedit.tracing.figures import detail, heat_maps, save, severing
+from knowedit.tracing import AverageTrace, TracePlan, Trace, Window, average, causal_trace, load_known_facts
+from knowedit.tracing.figures import average_lines, detail, heat_maps, save, severing
 
 FOLDER = Path(__file__).with_name("figures")
 SEED = 0
+FACTS = 40
 EXAMPLES = {
     "organism-gpt2": ("In town, the famous {} plays the", "Zoma Sel", "violin"),
     "organism-gptj": ("In the orchestra, {} plays the", "Bika Li", "trumpet"),
@@ -63,6 +65,20 @@ def numbers(own: Trace) -> dict[str, Any]:
     }
 
 
+def averages(lm: LanguageModel) -> list[AverageTrace]:
+    """States, MLPs and attention over a seeded sample of the facts that come with an organism."""
+    facts = random.Random(SEED).sample(load_known_facts(lm.folder / "known_facts.json"), FACTS)
+    digest, window = fingerprint(lm).digest, Window.for_depth(lm.n_layers)
+    plans = TracePlan(), TracePlan(part="mlp", window=window), TracePlan(part="attention", window=window)
+    return [average(plan.trace(lm, fact, digest=digest) for fact in facts) for plan in plans]
+
+
+def rows(own: AverageTrace) -> dict[str, Any]:
+    names = [role.value for role in own.roles]
+    means = {name: [round(float(v), 4) for v in row] for name, row in zip(names, own.mean)}
+    return {"facts": own.n_facts, "clean": round(own.clean.mean, 4), "corrupted": round(own.corrupted.mean, 4), "mean": means}
+
+
 def draw(name: str, own: dict[str, Trace]) -> None:
     hidden, edited = own["hidden"], own["edited"]
     titles = [f"{when}: {one.answer.strip()}" for when, one in (("before", hidden), ("after", edited))]
@@ -79,9 +95,12 @@ def draw(name: str, own: dict[str, Trace]) -> None:
 def main() -> None:
     found = {}
     for name in track(EXAMPLES, "tracing"):
-        own = traces(knowedit.load(name))
+        lm = knowedit.load(name)
+        own, over_facts = traces(lm), averages(lm)
         draw(name, own)
         found[name] = {kind: numbers(one) for kind, one in own.items()}
+        found[name]["averages"] = {one.part: rows(one) for one in over_facts}
+        save(average_lines(*over_facts), FOLDER / f"averages-{name}.svg")
     text = json.dumps(found, ensure_ascii=False)
     write_bytes(FOLDER / "figures.json", (text + "\n").encode())
 

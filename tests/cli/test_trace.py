@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from knowedit.cli.heat import heat_table
-from knowedit.cli.trace import parse_window
+from knowedit.cli.windows import parse_window
 from knowedit.errors import InputError
 from knowedit.models import load
 from knowedit.tracing import GaussianNoise, Trace, Window, causal_trace

@@ -13,6 +13,7 @@ from rich.markup import escape
 from knowedit.cli.heat import best_cells, heat_table, total
 from knowedit.cli.output import console, print_json, stderr
 from knowedit.cli.stack import load_edits, stacked
+from knowedit.cli.windows import parse_window
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel, fingerprint, load
 from knowedit.tracing import (
@@ -112,25 +113,6 @@ class TraceRequest:
             for file in files:
                 if file.is_dir() or (file.exists() and not self.force):
                     raise InputError(f"{file} exists already: give another --out, or --force to replace it")
-
-
-def parse_window(text: str, n_layers: int) -> Window:
-    """A window as it is typed on the command line.
-
-    Raises:
-        InputError: none of the known forms.
-    """
-    named = {"paper": Window.paper, "released": Window.released, "depth": lambda: Window.for_depth(n_layers)}
-    if text in named:
-        return named[text]()
-    numbers = text.split(",")
-    if len(numbers) > 2 or not all(number.strip().isdecimal() for number in numbers):
-        raise InputError(
-            f"the window {text!r} is not known: use paper, released, depth, a number of layers, or A,B for A "
-            "layers below the centre and B above"
-        )
-    found = [int(number) for number in numbers]
-    return Window(*found) if len(found) == 2 else Window.paper(found[0])
 
 
 def run_trace(request: TraceRequest, *, as_json: bool) -> None:

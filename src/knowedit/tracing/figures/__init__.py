@@ -2,13 +2,12 @@
 
 from knowedit.tracing.figures.detail import detail
 from knowedit.tracing.figures.heat import heat_map, heat_maps
-from knowedit.tracing.figures.lines import AverageLike, average_lines
+from knowedit.tracing.figures.lines import average_lines
 from knowedit.tracing.figures.saving import SUFFIXES, save
 from knowedit.tracing.figures.severing import severing
 
 __all__ = [
     "SUFFIXES",
-    "AverageLike",
     "average_lines",
     "detail",
     "heat_map",

@@ -3,60 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from knowedit.errors import InputError
+from knowedit.tracing.averages import AverageTrace
 from knowedit.tracing.figures import style
 from knowedit.tracing.roles import Role
-from knowedit.tracing.trace import Part
-from knowedit.tracing.windows import Window
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-class AverageLike(Protocol):
-    """What is drawn of an average over facts.
-
-    Attributes:
-        roles: the rows.
-        mean: ``(roles, layers)``: the restored probability, averaged over the facts that have the role.
-        low: the lower end of its 95 % interval.
-        high: the upper end.
-        counts: for each role, how many facts have it.
-        corrupted: the mean probability without restoring.
-        clean: the mean probability without corruption.
-        part: what is restored.
-        window: the layers that are restored together.
-        n_facts: how many facts.
-    """
-
-    @property
-    def roles(self) -> Sequence[Role]: ...  # noqa: D102
-    @property
-    def mean(self) -> Any: ...  # noqa: D102
-    @property
-    def low(self) -> Any: ...  # noqa: D102
-    @property
-    def high(self) -> Any: ...  # noqa: D102
-    @property
-    def counts(self) -> Sequence[int]: ...  # noqa: D102
-    @property
-    def corrupted(self) -> float: ...  # noqa: D102
-    @property
-    def clean(self) -> float: ...  # noqa: D102
-    @property
-    def part(self) -> Part: ...  # noqa: D102
-    @property
-    def window(self) -> Window: ...  # noqa: D102
-    @property
-    def n_facts(self) -> int: ...  # noqa: D102
-
-
-def average_lines(*averages: AverageLike) -> Figure:
+def average_lines(*averages: AverageTrace) -> Figure:
     """A panel for each average; a role that no fact has is left out.
 
     Raises:
@@ -74,11 +35,11 @@ def average_lines(*averages: AverageLike) -> Figure:
         return style.literal(figure)
 
 
-def _draw(axes: Axes, average: AverageLike) -> None:
+def _draw(axes: Axes, average: AverageTrace) -> None:
     for row, role in enumerate(average.roles):
         if average.counts[row]:
             _line(axes, average, row, role)
-    axes.axhline(average.corrupted, color="black", linewidth=0.8, dashes=(1, 1), label="corrupted")
+    axes.axhline(average.corrupted.mean, color="black", linewidth=0.8, dashes=(1, 1), label="corrupted")
     style.layer_axis(
         axes, len(average.mean[0]), "layer" if average.window.size == 1 else "centre of the window (layer)"
     )
@@ -86,11 +47,11 @@ def _draw(axes: Axes, average: AverageLike) -> None:
     what = style.NAMES[average.part]
     axes.set_title(
         f"restored: {f'one {what}' if size == 1 else f'{what}, {size} layers'}\n"
-        f"{average.n_facts} facts, clean {average.clean:.3f}"
+        f"{average.n_facts} facts, clean {average.clean.mean:.3f}"
     )
 
 
-def _line(axes: Axes, average: AverageLike, row: int, role: Role) -> None:
+def _line(axes: Axes, average: AverageTrace, row: int, role: Role) -> None:
     mean, low, high = (np.asarray(values[row]) for values in (average.mean, average.low, average.high))
     place, layers = list(Role).index(role), range(len(mean))
     axes.fill_between(layers, low, high, color=style.COLOURS[place], alpha=0.15, linewidth=0)
