@@ -49,7 +49,7 @@ def test_it_says_what_it_found(run, here, runs):
     )
     assert found["scored"] == 4
     assert found["failed"] == {}
-    assert found["columns"]["ES"][0] == 1.0
+    assert found["columns"]["ES"][0] == 100.0
     assert found["names"] == {"model": "organism-gpt2", "method": "ROME", "records": "records_test.json"}
     assert found["run"]["settings"]["layer"] == 5
     assert found["digest"] == read_run(runs / "rome").digest
