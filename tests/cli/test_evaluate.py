@@ -67,7 +67,7 @@ def test_the_table_of_two_runs_and_the_paper(run, runs, tmp_path):
     text = run("table", runs / "rome", runs / "none", *options).stdout
     assert "organism-gpt2" in text
     assert "neither" in text
-    rows = list(csv.DictReader((tmp_path / "t.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["method"] for row in rows[:2]] == ["ROME", "none"]
     assert len(rows) == 2 + 9 + 5
     assert float(rows[0]["ES"]) == 100.0
