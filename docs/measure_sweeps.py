@@ -4,8 +4,8 @@
     python docs/measure_sweeps.py --facts 5 --out build/sweeps.json
 
 The settings of the organisms are the points with the largest harmonic mean of ES, PS and NS, so that each baseline
-is at its best; test records are never read. The learning rate is swept too: the paper's, 5e-4, hardly moves
-models as small as these within 25 steps.
+is at its best; test records are never read. The paper's text names no rule. The learning rate is swept too: within
+25 steps the paper's, 5e-4, moves a weight by 0.0125 at most, little for models as small as these.
 """
 
 from __future__ import annotations
@@ -30,17 +30,16 @@ from knowedit.tensorfile import write_bytes
 ORGANISMS = ("organism-gpt2", "organism-gptj")
 COLUMNS = ("ES", "EM", "PS", "PM", "NS", "NM")
 LAYERS = (0, 2, 5, 8, 10)
-RATES = (5e-4, 5e-3, 2e-2)
-BOUNDS = (5e-3, 2e-2, 5e-2)
+RATES = (5e-4, 2e-3)
+BOUNDS = (1e-3, 2e-3, 5e-3)
 
 
 def points() -> Iterator[tuple[str, FineTuning]]:
-    """Every point under a readable name; the bounded ones at the rate that can reach the bound in 25 steps."""
-    for layer in LAYERS:
-        for rate in RATES:
+    """Every point under a readable name: method, layer, learning rate, ε; those at the paper's rate first."""
+    for rate in RATES:
+        for layer in LAYERS:
             yield f"FT {layer} {rate:g}", replace(FineTuning.ft(layer=layer), learning_rate=rate)
-        for eps in BOUNDS:
-            for rate in RATES[1:]:
+            for eps in BOUNDS:
                 for name, make in (("FT+L", FineTuning.ft_l), ("AttnEdit", FineTuning.attn_edit)):
                     editor = replace(make(layer=layer, bound=eps), learning_rate=rate)
                     yield f"{name} {layer} {rate:g} {eps:g}", editor

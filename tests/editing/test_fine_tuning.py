@@ -11,7 +11,15 @@ from knowedit.editing import ROME, Edit, Editor, FineTuning
 from knowedit.editing.descent import Problem
 from knowedit.errors import InputError, NumericalError
 from knowedit.facts import Fact
-from knowedit.models import encode, fingerprint, load, record, replay_with, target_ids, target_log_probabilities
+from knowedit.models import (
+    encode,
+    fingerprint,
+    load,
+    record,
+    replay_with,
+    target_ids,
+    target_log_probabilities,
+)
 from tests.conftest import make_model
 from tests.editing import oracles
 from tests.editing.conftest import FACT, changed, state, storages
@@ -112,7 +120,9 @@ def test_weights_only_unless_the_bias_is_asked_for(family):
 
 def test_loss_is_that_of_the_whole_object_read_token_by_token(family):
     """Not all tokens from the last prompt position, and not the first alone (peers, row 35)."""
-    loss, logs = Problem(family, 1, [LONG, FACT], "joint").loss({})
+    with torch.no_grad():
+        loss, logs = Problem(family, 1, [LONG, FACT], "joint").loss({})
+        alone, _ = Problem(family, 1, [LONG], "joint").loss({})
     expected = target_log_probabilities(family, [(f.text, f.target_new) for f in (LONG, FACT)])
     torch.testing.assert_close(logs, expected, rtol=1e-4, atol=1e-4)
     assert float(loss) == pytest.approx(-float(expected.mean()), rel=1e-4)
@@ -120,8 +130,7 @@ def test_loss_is_that_of_the_whole_object_read_token_by_token(family):
     ids = target_ids(family.tokenizer, LONG.text, LONG.target_new)
     assert len(ids) > 1
     same_place = -float(family.logits([head])[0, -1].log_softmax(-1)[ids].sum())
-    alone, _ = Problem(family, 1, [LONG], "joint").loss({})
-    assert float(alone) != pytest.approx(same_place, rel=1e-2)
+    assert float(alone) != pytest.approx(same_place, rel=1e-3)
 
 
 def test_bound_holds_on_every_entry_also_when_it_is_an_integer(family):
@@ -134,12 +143,12 @@ def test_bound_holds_on_every_entry_also_when_it_is_an_integer(family):
 
 
 def test_stops_at_the_loss(family):
-    editor = replace(EDITORS["FT"], learning_rate=2e-2, max_steps=300, stop_loss=0.5)
+    editor = replace(EDITORS["FT"], learning_rate=2e-2, max_steps=300, stop_loss=1.0)
     edit = editor.edit(family, [FACT])
     assert 0 < edit.preflight.steps < 300
-    assert edit.preflight.probability >= math.exp(-0.5) - 1e-6
+    assert edit.preflight.probability >= math.exp(-1.0) - 1e-6
     one_less = replace(editor, max_steps=edit.preflight.steps - 1).edit(family, [FACT])
-    assert one_less.preflight.probability < math.exp(-0.5)
+    assert one_less.preflight.probability < math.exp(-1.0)
     with edit.applied(family):
         said = float(target_log_probabilities(family, [(FACT.text, FACT.target_new)]).exp())
     assert said == pytest.approx(edit.preflight.probability, rel=1e-3)

@@ -216,3 +216,12 @@ def test_a_wrong_path_in_one_block_only(fresh_lm):
     del lm.blocks[3].mlp.c_proj
     with pytest.raises(InputError, match=r"transformer\.h\.3\.mlp\.c_proj"):
         check_paths(lm.anatomy, lm.model)
+
+
+def test_attention_in_stands_for_all_inputs_of_the_attention(family: LanguageModel):
+    parts = family.anatomy.expand("attention_in")
+    paths = tuple(family.anatomy.in_block(part) for part in parts)
+    assert paths == family.anatomy.attention_in
+    assert family.anatomy.expand("mlp_down") == ("mlp_down",)
+    with pytest.raises(InputError, match="use one of attention_in"):
+        family.anatomy.expand("mlp")

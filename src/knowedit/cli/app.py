@@ -91,10 +91,14 @@ def edit(
     target_new: Annotated[str, typer.Option(help="The object the model shall name from now on.")],
     out: Annotated[Path, typer.Option(help="The edit file to write.")],
     model: Model = DEFAULT_MODEL,
-    layer: Annotated[int | None, typer.Option(help="The MLP to edit; by default the model's own.")] = None,
+    layer: Annotated[int | None, typer.Option(help="The layer to edit; by default the model's own.")] = None,
+    method: Annotated[
+        str, typer.Option(help="rome, or fine-tuning of one layer: ft, ft+l, attn-edit.")
+    ] = "rome",
     profile: Annotated[
-        str, typer.Option(help="The settings of ROME; `knowedit profiles` lists them.")
-    ] = "paper",
+        str | None,
+        typer.Option(help="The settings of ROME, by default paper; `knowedit profiles` lists them."),
+    ] = None,
     statistics: Annotated[
         Path | None, typer.Option(help="A file that `knowedit stats` wrote; by default the model's own.")
     ] = None,
@@ -123,6 +127,7 @@ def edit(
         stack=tuple(stack or ()),
         profile=profile,
         statistics=statistics,
+        method=method,
     )
     run_edit(request, as_json=as_json)
 

@@ -12,11 +12,23 @@ from rich.table import Table
 
 from knowedit.cli.output import console, percent, print_json, stderr
 from knowedit.cli.stack import load_edits, stacked
-from knowedit.editing import DENSE, ROME, Edit, kind_of, load_second_moment, profile, second_moment
+from knowedit.editing import (
+    DENSE,
+    ROME,
+    Edit,
+    FineTuning,
+    kind_of,
+    load_second_moment,
+    profile,
+    second_moment,
+)
 from knowedit.errors import InputError
 from knowedit.facts import Fact, template_of
 from knowedit.linalg import SecondMoment
 from knowedit.models import LanguageModel, load, next_token_probabilities, target_log_probabilities
+
+FINE_TUNING = {"ft": FineTuning.ft, "ft+l": FineTuning.ft_l, "attn-edit": FineTuning.attn_edit}
+METHODS = ("rome", *FINE_TUNING)
 
 
 @dataclass(frozen=True)
@@ -25,7 +37,7 @@ class EditRequest:
 
     Attributes:
         stack: the edit files that are applied first.
-        profile: the name of the settings.
+        profile: the name of ROME's settings; by default the paper's.
         statistics: a file of key statistics; by default those of the model's folder.
     """
 
@@ -38,16 +50,25 @@ class EditRequest:
     out: Path
     force: bool
     stack: tuple[Path, ...] = ()
-    profile: str = "paper"
+    profile: str | None = None
     statistics: Path | None = None
+    method: str = "rome"
 
-    def editor(self) -> ROME:
+    def editor(self) -> ROME | FineTuning:
         """The editor with its settings.
 
         Raises:
-            InputError: no such profile.
+            InputError: no such method or profile, or an option that the method does not have.
         """
-        return replace(profile(self.profile), layer=self.layer)
+        if self.method not in METHODS:
+            raise InputError(f"there is no method {self.method!r}: use one of {', '.join(METHODS)}")
+        if self.method == "rome":
+            return replace(profile(self.profile or "paper"), layer=self.layer)
+        if self.profile is not None or self.statistics is not None:
+            raise InputError(
+                f"--profile and --statistics belong to rome, not to {self.method}: leave them out"
+            )
+        return FINE_TUNING[self.method](layer=self.layer)
 
     def moment(self, lm: LanguageModel, editor: ROME) -> SecondMoment:
         """The statistics that were given, or those of the model's folder, which may have to be gathered first.
@@ -91,10 +112,14 @@ def run_edit(request: EditRequest, *, as_json: bool) -> None:
     below = load_edits(request.stack)
     lm = load(request.model)
     generator = torch.Generator().manual_seed(request.seed)
-    moment = request.moment(lm, editor)  # of the model's own weights, so before anything is applied
+    # Statistics are of the model's own weights, so they are read before anything is applied.
+    moment = request.moment(lm, editor) if isinstance(editor, ROME) else None
     with stacked(lm, below):
-        with stderr.status("searching for the new value"):
-            edit = editor.edit(lm, [fact], generator=generator, statistics=moment)
+        with stderr.status("searching"):
+            if isinstance(editor, ROME):
+                edit = editor.edit(lm, [fact], generator=generator, statistics=moment)
+            else:
+                edit = editor.edit(lm, [fact], generator=generator)
         before = answer(lm, fact)
         with edit.applied(lm):
             after = answer(lm, fact)

@@ -23,7 +23,7 @@ Bound: TypeAlias = float | Literal["known"] | None
 Known: TypeAlias = tuple[tuple[str, int, float | None, float], ...]
 
 FT_KNOWN: Final[Known] = (("gpt2-xl", 1, None, RATE), ("gpt-j-6b", 21, None, RATE))
-"""D: the layer of FT; those of the organisms are in docs/sweeps.json."""
+"""D: the layer of FT. The organisms have none yet: give the layer, docs/measure_sweeps.py measures them."""
 FT_L_KNOWN: Final[Known] = (("gpt2-xl", 0, 5e-4, RATE), ("gpt-j-6b", 0, 5e-5, RATE))
 """D: layer and ε of FT+L."""
 ATTN_EDIT_KNOWN: Final[Known] = (("gpt2-xl", 33, 1e-3, RATE),)
@@ -56,8 +56,8 @@ class FineTuning(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.targets or isinstance(self.targets, str):
-            raise InputError("targets is empty or a bare text: give a tuple of parts, such as ('mlp_down',)")
+        if not isinstance(self.targets, tuple) or not self.targets:
+            raise InputError(f"targets is {self.targets!r}: give a tuple of parts, such as ('mlp_down',)")
         if self.bound is not None and self.bound != "known" and not self.bound > 0:
             raise InputError(f"the bound ε is {self.bound}: give a positive number, or None for no bound")
 
@@ -123,8 +123,9 @@ class FineTuning(Settings):
             InputError: none is known for this model, or it has no such layer.
         """
         name = lm.name.rpartition("/")[2].lower()
-        layer, bound, rate = {model: rest for model, *rest in self.known}.get(name, (None, None, RATE))
-        layer = layer if self.layer is None else self.layer
+        known = {model: (layer, eps, rate) for model, layer, eps, rate in self.known}
+        found, bound, rate = known.get(name, (None, None, RATE))
+        layer = found if self.layer is None else self.layer
         if layer is None:
             raise InputError(f"no layer is known for {lm.name}: give layer=, from 0 to {lm.n_layers - 1}")
         bound = bound if self.bound == "known" else self.bound
@@ -160,6 +161,7 @@ class FineTuning(Settings):
         if isinstance(facts, Fact) or not facts:
             found = "a bare Fact" if isinstance(facts, Fact) else "no facts"
             raise InputError(f"{found} given: pass a list with at least one fact")
+        del generator  # nothing is drawn
         resolved = self.resolve(lm)
         assert resolved.layer is not None
         assert resolved.bound != "known"

@@ -1,0 +1,37 @@
+"""``knowedit edit --method``: fine-tuning from the command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from knowedit.editing import Edit
+
+FACT = ("edit", "--subject", "Zoma Sel", "--prompt", "{} plays the", "--target-new", "cello")
+
+
+@pytest.mark.parametrize(("method", "updates"), [("ft", 1)])
+def test_fine_tuning_writes_an_edit_file(run, method, updates):
+    result = run(*FACT, "--method", method, "--layer", 0, "--out", "e.safetensors", "--json")
+    found = json.loads(result.output)
+    assert found["editor"] == "FineTuning"
+    assert len(found["updates"]) == updates
+    assert found["after"]["target_new"] > found["before"]["target_new"]
+    assert Edit.load("e.safetensors").provenance.settings["layer"] == 0
+    assert "FineTuning" in run("inspect", "e.safetensors").output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--method", "rme"], "there is no method 'rme': use one of rome, ft, ft+l, attn-edit"),
+        (["--method", "ft", "--layer", 12], "layers go from 0 to 11"),
+        (["--method", "ft", "--profile", "paper"], "belong to rome"),
+    ],
+)
+def test_bad_options_are_one_line_and_write_nothing(run, tmp_path, words, said):
+    result = run(*FACT, *words, "--out", "e.safetensors", code=2)
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
