@@ -145,7 +145,9 @@ def test_everything_the_scores_depend_on_is_in_the_identity(lm, rome):
 
 def test_fine_tuning_is_scored_and_taken_out(lm, records):
     station = EditingPlan(MODEL, Plain(FineTuning.ft(layer=3), "FT")).on(lm)
-    assert RecordScores.from_json(station.measure(records[0]).scores).columns["ES"] == 1.0
+    before = score_record(lm, records[0]).columns
+    found = RecordScores.from_json(station.measure(records[0]).scores).columns
+    assert found["EM"] > before["EM"] + 0.01
     station.check()
 
 
@@ -208,7 +210,7 @@ def test_evidence_of_other_code_is_stale(run, rome):
 
 def test_the_code_of_an_editor_is_all_that_it_imports_and_no_more():
     rome = code_modules(["knowedit.editing.rome"])
-    assert {"knowedit.editing.values", "knowedit.linalg.insert", "knowedit.models.loading"} <= set(rome)
+    assert {"knowedit.editing.values", "knowedit.linalg.insert", "knowedit.models.forwards"} <= set(rome)
     assert not {"knowedit.editing.fine_tuning", "knowedit.editing.statistics_run"} & set(rome)
     assert not [name for name in rome if name.startswith("knowedit.tracing")]
     assert code_digest(["knowedit.editing.rome"]) != code_digest(["knowedit.editing.fine_tuning"])

@@ -66,7 +66,8 @@ def test_columns_on_a_hand_computed_case():
         neighbourhood=Pair(t([0.1, 0.5, 0.2, 0.0]).double(), t([0.7, 0.4, 0.2, 0.6]).double()),
     )
     expected = {"ES": 1.0, "EM": 0.85, "PS": 0.5, "PM": 0.05, "NS": 0.5, "NM": 0.275}
-    assert scores.columns == pytest.approx(expected, abs=1e-6)
+    assert {key: scores.columns[key] for key in expected} == pytest.approx(expected, abs=1e-6)
+    assert [key for key, value in scores.columns.items() if value is None] == ["GE", "RS", "Essence"]
 
 
 def test_ties_are_no_success_for_either():

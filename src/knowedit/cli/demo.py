@@ -166,8 +166,10 @@ def _table(story: Story) -> Table:
     return table
 
 
-def _cells(before: Pair, after: Pair, i: int) -> tuple[str, str]:
+def _cells(before: Pair | None, after: Pair | None, i: int) -> tuple[str, str]:
     """Before and after of each object; the more probable one of the two is coloured."""
+    if before is None or after is None:
+        return "", ""
     moments = [(float(pair.true[i]), float(pair.new[i])) for pair in (before, after)]
     true = [f"[bold green]{_cell(a)}[/]" if a > b else _cell(a) for a, b in moments]
     new = [f"[bold magenta]{_cell(b)}[/]" if b > a else _cell(b) for a, b in moments]
@@ -208,9 +210,4 @@ def as_dict(story: Story) -> dict[str, Any]:
 
 
 def _scores(scores: RecordScores) -> dict[str, dict[str, list[float]]]:
-    groups = {
-        "prompt": scores.prompt,
-        "paraphrases": scores.paraphrases,
-        "neighbourhood": scores.neighbourhood,
-    }
-    return {name: {"new": pair.new.tolist(), "true": pair.true.tolist()} for name, pair in groups.items()}
+    return {name: pair.to_json() for name, pair in scores.groups.items()}

@@ -150,9 +150,10 @@ def _score_layers(lm: LanguageModel, records: list[Record], texts: list[str]) ->
             generator = torch.Generator().manual_seed(record.case_id)
             edit = ROME.paper(layer=layer).edit(lm, [record.fact], generator=generator, statistics=factor)
             with edit.applied(lm):
-                rows.append(score_record(lm, record).columns)
+                rows.append(score_record(lm, record))
         means = {
-            name: statistics.mean(row[name] for row in rows) for name in ("ES", "PS", "NS", "EM", "PM", "NM")
+            name: statistics.mean(row.value(name) for row in rows)
+            for name in ("ES", "PS", "NS", "EM", "PM", "NM")
         }
         scored[layer] = {**means, "score": composite(means)}
         console.print(

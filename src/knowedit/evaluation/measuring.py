@@ -20,7 +20,7 @@ from knowedit.evaluation.scoring import Scorer, Table2Scores
 from knowedit.evaluation.sealed_lines import canonical
 from knowedit.models import Fingerprint, LanguageModel, fingerprint, load
 
-PACKAGES: Final = ("knowedit", "torch", "transformers", "tokenizers", "numpy", "scipy")
+PACKAGES: Final = ("knowedit", "torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn")
 
 Identity: TypeAlias = Mapping[str, Any]
 

@@ -74,6 +74,12 @@ class RecordScores:
     case_id: int | None = None
 
     @property
+    def groups(self) -> dict[str, Pair]:
+        """The groups of prompts that the record has, by name."""
+        found = {name: getattr(self, name) for name in _PAIRS}
+        return {name: pair for name, pair in found.items() if pair is not None}
+
+    @property
     def columns(self) -> dict[str, float | None]:
         """The nine of `COLUMNS`, in their order and units; None is NOT MEASURED.
 
@@ -127,9 +133,12 @@ class RecordScores:
             FileFormatError: a missing field or one of another type.
         """
         try:
-            pairs = {name: None if entry[name] is None else Pair.from_json(entry[name]) for name in _PAIRS}
+            paraphrases, neighbourhood = (
+                None if entry[name] is None else Pair.from_json(entry[name]) for name in _PAIRS[1:]
+            )
             texts = None if entry["texts"] is None else TextScores.from_json(entry["texts"])
-            return cls(**pairs, texts=texts, probability=entry["probability"], case_id=entry["case_id"])
+            prompt = Pair.from_json(entry["prompt"])
+            return cls(prompt, paraphrases, neighbourhood, texts, entry["probability"], entry["case_id"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileFormatError(
                 f"the scores of a record lack or misspell {error}: expected what RecordScores.to_json wrote; "

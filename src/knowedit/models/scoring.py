@@ -57,15 +57,44 @@ def target_token_log_probabilities(
 
 def _score(lm: LanguageModel, rows: Sequence[tuple[list[int], list[int]]]) -> list[Tensor]:
     # The last target token is predicted, never read.
-    data = batch(lm, [head + target[:-1] for head, target in rows])
+    read, places = _shared([[*head, *target[:-1]] for head, target in rows])
+    data = batch(lm, read)
     longest = max(len(target) for _, target in rows)
     starts = torch.tensor([len(head) - 1 for head, _ in rows], device=lm.device)
-    positions = starts[:, None] + torch.arange(longest, device=lm.device)
-    logits = forward(lm, data, positions.minimum(data.last[:, None])).float().log_softmax(dim=-1)
+    logits, first = _span(lm, data, starts, torch.tensor(places, device=lm.device), longest)
     return [
-        logits[i, torch.arange(len(target)), torch.tensor(target, device=lm.device)]
-        for i, (_, target) in enumerate(rows)
+        logits[
+            place, start + torch.arange(len(target), device=lm.device), torch.tensor(target, device=lm.device)
+        ]
+        for place, start, (_, target) in zip(places, first, rows, strict=True)
     ]
+
+
+def _span(
+    lm: LanguageModel, data: Batch, starts: Tensor, places: Tensor, longest: int
+) -> tuple[Tensor, list[int]]:
+    """Log probabilities at the positions that are asked of each row, and where each target's begin among them."""
+    low = data.lengths.scatter_reduce(0, places, starts, "amin")
+    first = starts - low[places]
+    positions = low[:, None] + torch.arange(longest + int(first.max()), device=lm.device)
+    logits = forward(lm, data, positions.minimum(data.last[:, None]))
+    return logits.float().log_softmax(dim=-1), first.tolist()
+
+
+def _shared(texts: list[list[int]]) -> tuple[list[list[int]], list[int]]:
+    """The texts that are the beginning of no other one, and for each text the one that it begins.
+
+    A token sees only what is before it, so a text is read off any longer one: two targets of one token each
+    share their prompt.
+    """
+    rows: list[list[int]] = []
+    places: dict[int, int] = {}
+    # In this order a beginning of any text comes right before a text that it begins.
+    for i in sorted(range(len(texts)), key=texts.__getitem__, reverse=True):
+        if not rows or rows[-1][: len(texts[i])] != texts[i]:
+            rows.append(texts[i])
+        places[i] = len(rows) - 1
+    return rows, [places[i] for i in range(len(texts))]
 
 
 def target_log_probabilities(

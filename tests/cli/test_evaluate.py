@@ -1,0 +1,214 @@
+"""``knowedit evaluate`` and ``knowedit table`` as a user runs them: output, exit code, files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from knowedit.cli import evaluate as evaluate_module
+from knowedit.cli.evaluate import EvaluateRequest
+from knowedit.editing import ROME
+from knowedit.errors import InputError
+from knowedit.evaluation.executors import InProcess
+from knowedit.evaluation.run_folder import MANIFEST, RECORDS, read_run
+from tests.cli.conftest import call
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Records are measured in the process of the tests, which is faster."""
+    monkeypatch.setattr(EvaluateRequest, "executor", lambda self: InProcess())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EvaluateRequest, "executor", lambda self: InProcess())
+        for method in ("none", "rome"):
+            call("evaluate", "--method", method, "--limit", 4, "--no-texts", "--out", folder / method)
+    return folder
+
+
+def test_it_says_what_it_found(run, here, runs):
+    found = json.loads(
+        run(
+            "evaluate", "--method", "rome", "--limit", 4, "--no-texts", "--out", runs / "rome", "--json"
+        ).stdout
+    )
+    assert found["scored"] == 4
+    assert found["failed"] == {}
+    assert found["columns"]["ES"][0] == 100.0
+    assert found["names"] == {"model": "organism-gpt2", "method": "ROME", "records": "records_test.json"}
+    assert found["run"]["settings"]["layer"] == 5
+    assert found["digest"] == read_run(runs / "rome").digest
+
+
+def test_texts_are_measured_by_default(run, here, monkeypatch):
+    measures = evaluate_module.TextMeasures
+    monkeypatch.setattr(evaluate_module, "TextMeasures", lambda tfidf: measures(tfidf, new_tokens=8))
+    text = run("evaluate", "--method", "none", "--limit", 2, "--out", "o", "--json").stdout
+    assert {"GE", "RS", "Essence"} <= set(json.loads(text)["columns"])
+
+
+def test_the_table_of_two_runs_and_the_paper(run, runs, tmp_path):
+    options = ("--csv", "t.csv", "--markdown", "t.md", "--paper", "gpt2-xl", "--paper", "gpt-j")
+    text = run("table", runs / "rome", runs / "none", *options).stdout
+    assert "organism-gpt2" in text
+    assert "neither" in text
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["method"] for row in rows[:2]] == ["ROME", "none"]
+    assert len(rows) == 2 + 9 + 5
+    assert float(rows[0]["ES"]) == 100.0
+    assert "| organism-gpt2 | ROME | 100.0 ±0.0 |" in (tmp_path / "t.md").read_text(encoding="utf-8")
+    before = (tmp_path / "t.md").read_text(encoding="utf-8")
+    refused = run("table", runs / "none", "--markdown", "t.md", code=2)
+    assert "exists already" in " ".join(refused.stderr.split())
+    assert (tmp_path / "t.md").read_text(encoding="utf-8") == before
+    run("table", runs / "none", "--markdown", "t.md", "--force")
+    assert (tmp_path / "t.md").read_text(encoding="utf-8") != before
+
+
+def test_failed_records_are_said_and_in_the_exit_code(run, here, monkeypatch):
+    real = ROME.edit
+
+    def edit(self, lm, facts, **options):
+        if facts[0].subject == subject:
+            raise InputError("no place for the subject")
+        return real(self, lm, facts, **options)
+
+    subject = evaluate_module.bundled_models()["organism-gpt2"] / "records_test.json"
+    subject = json.loads(subject.read_text(encoding="utf-8"))[1]["requested_rewrite"]["subject"]
+    monkeypatch.setattr(ROME, "edit", edit)
+    found = run("evaluate", "--method", "rome", "--limit", 3, "--no-texts", "--out", "o", code=1)
+    assert "failed: InputError: no place for the subject" in " ".join(found.stderr.split())
+    assert "2, 1 failed" in found.stdout
+    assert len(read_run(Path("o")).failed) == 1
+    again = run("evaluate", "--method", "rome", "--limit", 3, "--no-texts", "--out", "o", code=1)
+    assert "no place for the subject" in " ".join(again.stderr.split())
+    monkeypatch.setattr(ROME, "edit", real)
+    run("evaluate", "--method", "rome", "--limit", 3, "--no-texts", "--out", "o", "--retry")
+    assert read_run(Path("o")).failed == ()
+
+
+def test_an_interrupted_run_says_how_to_go_on(run, here, runs, monkeypatch):
+    def watch(self, done, of, outcome):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate_module._Watch, "__call__", watch)
+        patch.setattr(sys, "argv", ["knowedit", "evaluate", "--out", "my run"])
+        found = run("evaluate", "--method", "rome", "--limit", 4, "--no-texts", "--out", "my run", code=130)
+    told = " ".join(found.stderr.split())
+    assert "every finished record is kept in my run" in told
+    assert "knowedit evaluate --out 'my run'" in told
+    assert read_run(Path("my run")).missing == 2
+    run("evaluate", "--method", "rome", "--limit", 4, "--no-texts", "--out", "my run")
+    assert read_run(Path("my run")).digest == read_run(runs / "rome").digest
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--method", "mend"), "there is no method 'mend': use one of none, rome, ft"),
+        (
+            ("--method", "none", "--layer", "3"),
+            "--layer is an option of rome, ft, ft+l, attn-edit, not of none",
+        ),
+        (("--method", "ft", "--profile", "paper"), "--profile is an option of rome, not of ft"),
+        (("--method", "ft", "--bound", "0.1"), "--bound is an option of ft+l, attn-edit, not of ft"),
+        (("--method", "rome", "--profile", "x"), "there is no profile 'x'"),
+        (("--method", "rome", "--records", "none.json"), "there is no file none.json"),
+        (
+            ("--method", "none", "--model", "gpt2-xl"),
+            "gpt2-xl has no records_test.json: give counterfact.json",
+        ),
+        (("--method", "none", "--records", "bare.json"), "no reference texts, which RS needs"),
+        (
+            ("--method", "none", "--records", "broken.jsonl", "--no-texts"),
+            "broken.jsonl, line 2: is not JSON",
+        ),
+    ],
+)
+def test_bad_options_are_one_line_and_leave_nothing(run, here, tmp_path, options, words):
+    entry = {
+        "case_id": 0,
+        "requested_rewrite": {
+            "prompt": "{} plays the",
+            "subject": "Zoma Sel",
+            "target_new": {"str": "cello"},
+            "target_true": {"str": "flute"},
+        },
+    }
+    (tmp_path / "bare.json").write_text(json.dumps([entry]))
+    (tmp_path / "broken.jsonl").write_text(json.dumps(entry) + "\n{\n")
+    found = run("evaluate", "--out", "o", *options, code=2)
+    assert words in " ".join(found.stderr.split())
+    assert not (tmp_path / "o").exists()
+
+
+def test_another_configuration_is_refused(run, here, runs, tmp_path):
+    shutil.copytree(runs / "rome", tmp_path / "o")
+    before = {name: (tmp_path / "o" / name).read_bytes() for name in (MANIFEST, RECORDS)}
+    found = run(
+        "evaluate",
+        "--method",
+        "rome",
+        "--limit",
+        4,
+        "--no-texts",
+        "--seed",
+        1,
+        "--layer",
+        4,
+        "--out",
+        "o",
+        code=2,
+    )
+    told = " ".join(found.stderr.split())
+    assert "seed is 0 there and 1 here" in told
+    assert "settings layer is 5 there and 4 here" in told
+    assert {name: (tmp_path / "o" / name).read_bytes() for name in before} == before
+
+
+def test_what_is_no_run_has_no_table(run):
+    assert "has no manifest.json" in run("table", "nowhere", code=2).stderr
+
+
+# Processes of their own, as on a command line
+
+SCRIPT = "from knowedit.cli import app\nif __name__ == '__main__':\n    app()\n"
+
+
+def test_two_workers_interrupted_and_resumed_find_what_one_process_finds(runs, tmp_path):
+    script = tmp_path / "k.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), "evaluate", "--method", "rome", "--limit", "4", "--no-texts"]
+    command += ["--workers", "2", "--out", str(tmp_path / "o")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=ROOT, text=True) as process:
+        lines = tmp_path / "o" / RECORDS
+        while not (lines.is_file() and lines.stat().st_size) and process.poll() is None:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGINT)
+        told = process.stderr.read()
+        assert process.wait() == 130, told
+    assert "To go on, give the same command again" in " ".join(told.split())
+    assert 0 < read_run(tmp_path / "o").missing < 4
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    found, expected = read_run(tmp_path / "o"), read_run(runs / "rome")
+    assert found.identity == expected.identity
+    assert found.missing == 0
+    for mine, theirs in zip(found.outcomes, expected.outcomes, strict=True):
+        assert mine.scores["prompt"]["new"] == pytest.approx(theirs.scores["prompt"]["new"], rel=1e-3)
