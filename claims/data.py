@@ -68,7 +68,7 @@ def measure(evidence: Evidence) -> Measured:
     return Measured(Interval(worst, worst, worst, n), Interval(best, best, best, n), note)
 
 
-def _no_model(model: OpenModel, settings: Settings, progress: Progress) -> NoReturn:
+def _no_model(model: OpenModel, _settings: Settings, _progress: Progress) -> NoReturn:
     raise AssertionError(f"the data set was to be counted on {model.name}")
 
 
