@@ -15,7 +15,7 @@ from claims.models import check_device, model_name
 from claims.record import RECORD_FILE, failures, load_record
 from claims.registry import Sections, select
 from claims.report import Report
-from claims.run import on_matrices, proofs
+from claims.run import on_data, on_matrices, proofs
 from claims.settings import Settings
 from claims.verdicts import Result
 from claims.workers import Crew
@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace, sections: Sections, record_file: Path, con
     settings = Settings(options.facts, options.seed, options.device, options.records, options.statistics)
     record, wanted = load_record(record_file), select(sections, options.only)
     _check(options, wanted, sections)
-    results = proofs(wanted) + on_matrices(wanted, settings)
+    results = proofs(wanted) + on_matrices(wanted, settings) + on_data(wanted, settings)
     sources = list(dict.fromkeys(options.model or bundled_models()))
     results += _on_models(sources, wanted, settings, options, console)
     found = failures(results, record, wanted, settings)

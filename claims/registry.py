@@ -12,6 +12,8 @@ from knowedit.evaluation.intervals import Interval
 
 MATRICES = "random matrices"
 """What stands for a model's name where a claim needs none."""
+DATA = "COUNTERFACT"
+"""The same, where a claim is about the data set; a run without the data is no failure."""
 
 E = TypeVar("E")
 
@@ -88,6 +90,7 @@ class Section(Generic[E]):
         claims: in the paper's order.
         on_model: gathers the evidence on a model.
         on_matrices: gathers the evidence that needs no model; None if there is none.
+        on_data: gathers the evidence about the data set; None if there is none.
         proved: whether the claims are theorems, so that any that does not hold is an error of ours.
     """
 
@@ -98,6 +101,7 @@ class Section(Generic[E]):
     on_model: Callable[[OpenModel, Settings, Progress], E]
     on_matrices: Callable[[Settings], E] | None = None
     proved: bool = False
+    on_data: Callable[[Settings], E] | None = None
 
 
 Sections = Sequence[Section[Any]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from claims import coq
 from claims.models import Missing, model_name, one_line, open_model
-from claims.registry import MATRICES, Claim, Measured, Progress, Section, Sections
+from claims.registry import DATA, MATRICES, Claim, Measured, Progress, Section, Sections
 from claims.settings import Settings
 from claims.verdicts import Result, Verdict, assess
 
@@ -20,6 +20,15 @@ def on_matrices(sections: Sections, settings: Settings) -> list[Result]:
     for section in sections:
         if section.on_matrices is not None:
             results += _measured(section.claims, MATRICES, partial(section.on_matrices, settings))
+    return results
+
+
+def on_data(sections: Sections, settings: Settings) -> list[Result]:
+    """The results about the data set."""
+    results: list[Result] = []
+    for section in sections:
+        if section.on_data is not None:
+            results += _measured(section.claims, DATA, partial(section.on_data, settings))
     return results
 
 

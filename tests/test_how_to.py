@@ -9,7 +9,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("docs/how-to/other-models.md", "docs/how-to/evaluate.md")
+PAGES = ("docs/how-to/other-models.md", "docs/how-to/evaluate.md", "docs/how-to/records.md")
 
 
 def code(page: str) -> str:
