@@ -25,7 +25,7 @@ from knowedit.evaluation import (
 )
 from tests.evaluation import oracles
 
-ROUNDS = 3
+ROUNDS = 2
 RECORDS = {"without": 10, "with": 3}
 
 

@@ -74,8 +74,9 @@ def test_perplexity_of_nothing_is_refused():
 
 
 def test_text_likelihoods_equal_whole_forwards(family):
-    texts = ["Miles Davis plays the trumpet", "Marie", "The piano."]
-    found = text_likelihoods(family, [*texts, ""], 100)
+    texts = ["Miles Davis plays the trumpet", "The piano."]
+    assert len(family.tokenizer("Marie")["input_ids"]) == 1  # nothing of it is predicted
+    found = text_likelihoods(family, [texts[0], "Marie", texts[1], ""], 100)
     for text, part in zip(texts, found, strict=True):
         ids = family.tokenizer(text)["input_ids"]
         logs = full_logits(family, ids).detach().log_softmax(-1)
