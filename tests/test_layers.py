@@ -19,6 +19,7 @@ FACADE = "knowedit/__init__"
 GROUND_LIBRARIES: dict[str, set[str]] = {
     "errors": set(),
     "facts": set(),
+    "intervals": {"numpy", "scipy"},
     "registry": set(),
     "tensorfile": {"numpy", "safetensors"},
 }

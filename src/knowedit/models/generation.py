@@ -55,10 +55,11 @@ def generate(
         temperature=temperature,
         stop_at_eos=stop_at_eos,
     )
-    return prompt + _new_text(lm.tokenizer, ids, new)
+    return prompt + new_text(lm.tokenizer, ids, new)
 
 
-def _new_text(tokenizer: Any, ids: list[int], new: list[int]) -> str:
+def new_text(tokenizer: Any, ids: list[int], new: list[int]) -> str:
+    """The text that the tokens ``new`` add to that of the tokens ``ids``."""
     # Decoding the new tokens alone would lose a leading space in some tokenizers.
     head = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
     full = tokenizer.decode(ids + new, clean_up_tokenization_spaces=False)

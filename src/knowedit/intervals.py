@@ -1,0 +1,152 @@
+"""95 % intervals: for shares, for means over facts or records, and for differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from knowedit.errors import InputError
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+
+Values: TypeAlias = "Sequence[float] | NDArray[np.float64]"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with the interval that covers the true one in 95 % of samples.
+
+    Attributes:
+        mean: over the sample.
+        low: the interval's lower end.
+        high: its upper end.
+        n: the sample's size.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def scaled(self, factor: float) -> Interval:
+        """The same in another unit: ``share.scaled(100)`` is in per cent.
+
+        Raises:
+            InputError: a factor that is not positive, which would turn the interval round.
+        """
+        if not factor > 0:
+            raise InputError(f"the factor is {factor}: a change of unit needs a positive one")
+        return Interval(self.mean * factor, self.low * factor, self.high * factor, self.n)
+
+
+def wilson(successes: int, n: int) -> Interval:
+    """Wilson's score interval of a share; it stays inside [0, 1] and is not empty at 0 or n successes.
+
+    Args:
+        successes: how many of the `n` trials succeeded.
+        n: independent trials, each a success or not.
+
+    Raises:
+        InputError: no trials, or more successes than trials.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise InputError(
+            f"found {successes} successes in {n} trials: expected 0 to n successes, n at least 1"
+        )
+    found = stats.binomtest(int(successes), int(n)).proportion_ci(LEVEL, method="wilson")
+    return Interval(successes / n, float(found.low), float(found.high), int(n))
+
+
+def student(
+    values: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and Student's t interval of each column, ``mean ± t(0.975, n - 1) · s / √n``.
+
+    It needs no random numbers, and many columns cost no more than one. It does not know that a probability is
+    between 0 and 1.
+
+    Args:
+        values: ``(n, ...)``, n independent samples, at least one.
+
+    Returns:
+        Mean, low and high, each of the shape of one sample. One sample has no interval: low and high are NaN.
+
+    Raises:
+        InputError: no sample.
+    """
+    n = len(values)
+    if not n:
+        raise InputError("found no values: a mean needs at least one")
+    mean = values.mean(axis=0)
+    if n == 1:
+        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * values.std(axis=0, ddof=1) / np.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+def student_interval(values: Values) -> Interval:
+    """`student` of one column.
+
+    Raises:
+        InputError: no value.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    mean, low, high = (float(part) for part in student(sample))
+    return Interval(mean, low, high, len(sample))
+
+
+def bootstrap(values: Values, rng: np.random.Generator) -> Interval:
+    """The percentile bootstrap interval of a mean; the unit that is drawn is a value, so one a record.
+
+    Percentile and not SciPy's default BCa: BCa divides by the spread of the sample, so that it is NaN when
+    all values are equal, which a score at 100 % makes an everyday case. The percentile
+    interval then is that one point; for a share of single trials `wilson` says more.
+
+    Args:
+        values: at least two, independent of each other.
+        rng: draws the resamples; the same state gives the same interval.
+
+    Raises:
+        InputError: fewer than two values, or one that is not finite.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1 or len(sample) < 2:
+        raise InputError(f"found values of shape {sample.shape}: an interval needs a list of at least two")
+    if not np.isfinite(sample).all():
+        raise InputError("a value is NaN or infinite: find out which record it comes from")
+    found = stats.bootstrap(
+        (sample,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        random_state=rng,
+    ).confidence_interval
+    return Interval(float(sample.mean()), float(found.low), float(found.high), len(sample))
+
+
+def paired(after: Values, before: Values, rng: np.random.Generator) -> Interval:
+    """The interval of the mean difference ``after − before``, records drawn in pairs.
+
+    What makes a record easy makes it so on both sides, so the differences vary less than either.
+
+    Args:
+        after: one value a record.
+        before: the same records in the same order.
+        rng: draws the resamples.
+
+    Raises:
+        InputError: lists of different lengths, or as `bootstrap`.
+    """
+    first, second = np.asarray(after, dtype=np.float64), np.asarray(before, dtype=np.float64)
+    if first.shape != second.shape:
+        raise InputError(
+            f"found values of shape {first.shape} and {second.shape}: pairs need the same records in both"
+        )
+    return bootstrap(first - second, rng)

@@ -1,0 +1,86 @@
+"""What an average needs of one fact's trace: a few numbers, and none of the draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from knowedit.errors import NumericalError
+from knowedit.tracing.roles import Role
+from knowedit.tracing.trace import Trace
+
+
+@dataclass(frozen=True, eq=False)
+class FactSummary:
+    """One fact's trace by role.
+
+    Attributes:
+        effects: for each role that occurs, the restored probability ``(layers,)``, float64: the mean over the
+            draws, and over the tokens of that role where there are several.
+        clean: the probability without corruption.
+        corrupted: the mean over the draws of that with corruption and without restoring.
+        best_last_subject: the largest restored probability of any layer at the last subject token.
+        best_anywhere: that of any layer at any token.
+        predicted: whether the model says the answer.
+    """
+
+    effects: Mapping[Role, NDArray[np.float64]]
+    clean: float
+    corrupted: float
+    best_last_subject: float
+    best_anywhere: float
+    predicted: bool
+
+    @property
+    def total_effect(self) -> float:
+        """Clean minus corrupted probability."""
+        return self.clean - self.corrupted
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON; every number comes back as it was."""
+        rows = {role.value: [float(x) for x in values] for role, values in self.effects.items()}
+        return vars(self) | {"effects": rows}
+
+    @classmethod
+    def from_json(cls, entries: Mapping[str, Any]) -> FactSummary:
+        """What `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: something else.
+        """
+        rows = {Role(role): np.array(row, dtype=np.float64) for role, row in entries["effects"].items()}
+        if len({row.shape for row in rows.values()}) != 1 or next(iter(rows.values())).ndim != 1:
+            raise ValueError("the roles have no layers or different ones")
+        numbers = {name: float(entries[name]) for name in NUMBERS}
+        return cls(effects=rows, predicted=bool(entries["predicted"]), **numbers)
+
+
+NUMBERS = ("clean", "corrupted", "best_last_subject", "best_anywhere")
+
+
+def summarise(trace: Trace) -> FactSummary:
+    """The summary of a trace.
+
+    Raises:
+        NumericalError: a score that is NaN or infinite.
+    """
+    effects = trace.effects.double().numpy()
+    if not np.isfinite(effects).all() or not math.isfinite(trace.clean_score + trace.corrupted_score):
+        raise NumericalError(
+            f"the trace of {trace.text!r} has a probability that is NaN or infinite: look at the model's weights "
+            "and its number format"
+        )
+    tokens = {role: trace.tokens_with(role) for role in Role}
+    return FactSummary(
+        effects={role: effects[found].mean(axis=0) for role, found in tokens.items() if found},
+        clean=float(trace.clean_score),
+        corrupted=trace.corrupted_score,
+        best_last_subject=float(effects[trace.subject[1] - 1].max()),
+        best_anywhere=float(effects.max()),
+        predicted=trace.predicted,
+    )
