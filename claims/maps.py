@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from knowedit.evaluation.intervals import LEVEL, Interval
+from knowedit.intervals import LEVEL, Interval
 from knowedit.tracing import Role
 
 ROLES = tuple(Role)
@@ -36,6 +36,10 @@ class Effects:
 
     restored: Array
     total: Array
+
+    def first(self, n: int) -> Effects:
+        """Of the first ``n`` facts."""
+        return Effects(self.restored[:n], self.total[:n])
 
     def shares(self, weights: Array) -> Array:
         """``(resamples, roles, layers)``: restored in per cent of the total effect, ratio of the means.
@@ -85,13 +89,14 @@ def _read(effects: Mapping[str, Effects], statistic: Statistic, weights: Array) 
 def peak(maps: Array, role: Role, layers: range | None = None) -> Array:
     """The best layer of a role, of those given."""
     row = maps[:, ROLES.index(role)]
-    return np.asarray(row if layers is None else row[:, layers.start : layers.stop]).max(axis=-1)
+    chosen = row if layers is None else row[:, layers.start : layers.stop]
+    return np.asarray(chosen.max(axis=1))
 
 
 def elsewhere(maps: Array, without: Collection[Role]) -> Array:
     """The best layer of the best role that is not among those given."""
     rows = [i for i, role in enumerate(ROLES) if role not in without]
-    return np.asarray(maps[:, rows]).max(axis=(1, 2))
+    return np.asarray(maps[:, rows].max(axis=(1, 2)))
 
 
 def early(n_layers: int) -> range:
@@ -112,3 +117,8 @@ def first_quarter(n_layers: int) -> range:
 def third_quarter(n_layers: int) -> range:
     """The second half of the layers up to the last quarter."""
     return range(n_layers // 2, math.ceil(3 * n_layers / 4))
+
+
+def last_quarter(n_layers: int) -> range:
+    """The last quarter of the layers."""
+    return range(math.ceil(3 * n_layers / 4), n_layers)

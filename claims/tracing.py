@@ -115,7 +115,7 @@ CLAIMS: tuple[Claim[Evidence], ...] = (
         unit="points",
         paper="not given",
         expectation=Expectation("at least", 50.0),
-        control="attention severed and not the MLPs",
+        control="the last token's states, where nothing is severed",
         measure=measures.mediation,
     ),
     Claim(
@@ -137,7 +137,7 @@ CLAIMS: tuple[Claim[Evidence], ...] = (
         unit="%",
         paper="not given",
         expectation=Expectation("at least", CLEAR),
-        control="the second half of the layers",
+        control="the last quarter of the layers",
         measure=measures.first_attention,
     ),
     Claim(

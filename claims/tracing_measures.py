@@ -18,13 +18,14 @@ from claims.maps import (
     elsewhere,
     estimate,
     first_quarter,
+    last_quarter,
     late,
     peak,
     third_quarter,
 )
 from claims.models import Missing
 from claims.registry import Measured
-from knowedit.evaluation.intervals import Interval, wilson
+from knowedit.intervals import Interval, wilson
 from knowedit.tracing import Role
 
 DECISIVE = 0.05
@@ -41,16 +42,14 @@ class Texts:
         clean: ``(facts,)``.
         corrupted: ``(facts,)``, the subject corrupted.
         outside: ``(facts,)``, the token before the subject corrupted instead; NaN where there is none.
-        decisive: ``(facts, 2)``: the best early state at the last subject token, and at any other token but the
-            last: restored minus corrupted.
-        before: ``(facts,)``: the best early state at a token before the subject; NaN where there is none.
+        decisive: ``(facts, 3)``: what the best early state restores at the last subject token, at any other token
+            but the last, and at any token before the subject; NaN where there is no such token.
     """
 
     clean: Array
     corrupted: Array
     outside: Array
     decisive: Array
-    before: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +60,7 @@ class Evidence:
         family: the model's type.
         seed: of the resamples.
         texts: of the traced facts.
-        known: average maps of what the model knows, by kind; all of the same facts.
+        known: what the model knows, by kind; some kinds are of the first facts only.
         edited: those of facts that ROME put there, of fewer facts; ``unedited`` is the same prompts and answers
             in the model as it was, its total effect that of the edited model.
     """
@@ -80,8 +79,19 @@ class Evidence:
         return np.random.default_rng(self.seed)
 
     def read(self, statistic: Statistic, *kinds: str) -> Interval:
-        """A number read off the maps of what the model knows."""
-        return estimate({kind: self.known[kind] for kind in kinds}, statistic, self.rng())
+        """A number read off the maps of what the model knows, of the facts that all these kinds have."""
+        return estimate(self.common(*kinds), statistic, self.rng())
+
+    def common(self, *kinds: str) -> dict[str, Effects]:
+        """These kinds of traces, cut to the facts that all of them have: the first ones."""
+        n = min(len(self.known[kind].total) for kind in kinds)
+        return {kind: self.known[kind].first(n) for kind in kinds}
+
+    def whole(self, *kinds: str) -> Maps:
+        """Their maps over all these facts, as one resample."""
+        return {
+            kind: found.shares(np.ones((1, len(found.total)))) for kind, found in self.common(*kinds).items()
+        }
 
 
 def corruption(evidence: Evidence) -> Measured:
@@ -106,7 +116,7 @@ def sites(maps: Array, early_role: Role = Role.LAST_SUBJECT) -> Array:
     """The weaker of the early and the late site, minus the best place at any other token."""
     layers = maps.shape[2]
     both = np.minimum(peak(maps, early_role, early(layers)), peak(maps, Role.LAST, late(layers)))
-    return both - elsewhere(maps, (early_role, Role.LAST))
+    return np.asarray(both - elsewhere(maps, (early_role, Role.LAST)))
 
 
 def two_sites(evidence: Evidence, kind: str = "hidden") -> Measured:
@@ -117,7 +127,7 @@ def two_sites(evidence: Evidence, kind: str = "hidden") -> Measured:
     note = (
         f"early site {_at(evidence, kind, Role.LAST_SUBJECT, early(layers))}, "
         f"late site {_at(evidence, kind, Role.LAST, late(layers))}, "
-        f"elsewhere at most {_mean(evidence, kind, lambda maps: elsewhere(maps, SITES)):.1f} %"
+        f"elsewhere at most {elsewhere(evidence.whole(kind)[kind], SITES)[0]:.1f} %"
     )
     return Measured(number(Role.LAST_SUBJECT), number(Role.BEFORE), note)
 
@@ -135,7 +145,9 @@ def last_state(evidence: Evidence) -> Measured:
 
 def early_site(evidence: Evidence) -> Measured:
     def number(role: Role) -> Interval:
-        return evidence.read(lambda maps: peak(maps["hidden"], role, early(maps["hidden"].shape[2])), "hidden")
+        return evidence.read(
+            lambda maps: peak(maps["hidden"], role, early(maps["hidden"].shape[2])), "hidden"
+        )
 
     texts = evidence.texts
     own = 100 * texts.decisive[:, 0].mean() / (texts.clean - texts.corrupted).mean()
@@ -169,41 +181,37 @@ def single_modules(evidence: Evidence) -> Measured:
         return evidence.read(lambda maps: _best(maps, kinds), *kinds)
 
     kinds = ("single mlp", "single attention")
-    rows = ", ".join(
-        f"{kind} at the {role} {_at(evidence, kind, role)}" for kind in kinds for role in SITES
-    )
+    rows = ", ".join(f"{kind} at the {role} {_at(evidence, kind, role)}" for kind in kinds for role in SITES)
     return Measured(best(*kinds), best("mlp", "attention"), rows)
 
 
 def _best(maps: Maps, kinds: Sequence[str]) -> Array:
-    return np.stack([elsewhere(maps[kind], ()) for kind in kinds]).max(axis=0)
+    return np.asarray(np.stack([elsewhere(maps[kind], ()) for kind in kinds]).max(axis=0))
 
 
 def mediation(evidence: Evidence) -> Measured:
-    def gap(kind: str) -> Interval:
+    def gap(role: Role) -> Interval:
         def number(maps: Maps) -> Array:
-            low, high = _kept_effects(maps, kind)
+            low, high = _kept_effects(maps, "without mlp", role)
             return high - low
 
-        return evidence.read(number, "hidden", kind)
+        return evidence.read(number, "hidden", "without mlp")
 
     def words(kind: str) -> str:
-        low, high = (
-            _mean(evidence, kind, lambda maps, i=i: _kept_effects(maps, kind)[i], "hidden")  # type: ignore[misc]
-            for i in range(2)
-        )
+        low, high = (float(kept[0]) for kept in _kept_effects(evidence.whole("hidden", kind), kind))
         return f"{low:.0f} % of the effect is kept in the first quarter, {high:.0f} % in the third"
 
     note = f"without the MLPs {words('without mlp')}; without attention {words('without attention')}"
-    return Measured(gap("without mlp"), gap("without attention"), note)
+    return Measured(gap(Role.LAST_SUBJECT), gap(Role.LAST), note)
 
 
-def _kept_effects(maps: Maps, kind: str) -> tuple[Array, Array]:
-    """Of the last subject token's effect in low and in high layers, how much severing leaves; per cent."""
-    whole, severed = (maps[name][:, ROLES.index(Role.LAST_SUBJECT)] for name in ("hidden", kind))
+def _kept_effects(maps: Maps, kind: str, role: Role = Role.LAST_SUBJECT) -> tuple[Array, Array]:
+    """Of a token's effect in low and in high layers, how much severing leaves; per cent."""
+    whole, severed = (maps[name][:, ROLES.index(role)] for name in ("hidden", kind))
     parts = (first_quarter(whole.shape[1]), third_quarter(whole.shape[1]))
     low, high = (
-        100 * severed[:, part.start : part.stop].sum(1) / whole[:, part.start : part.stop].sum(1) for part in parts
+        100 * severed[:, part.start : part.stop].sum(1) / whole[:, part.start : part.stop].sum(1)
+        for part in parts
     )
     return low, high
 
@@ -220,19 +228,19 @@ def first_attention(evidence: Evidence) -> Measured:
             f"the claim sets GPT-J apart; in this model, of family {evidence.family}, it is {first.mean:.1f} % "
             f"[{first.low:.1f}, {first.high:.1f}] of the total effect"
         )
-    return Measured(first, number(range(layers // 2, layers)))
+    return Measured(first, number(last_quarter(layers)))
 
 
 def exceptions(evidence: Evidence) -> Measured:
     texts = evidence.texts
     threshold = DECISIVE * (texts.clean - texts.corrupted)
-    own, other = texts.decisive.T
+    own, other, before = texts.decisive.T
 
     def share(values: Array) -> Interval:
         kept = ~np.isnan(values)
         return wilson(int((values > own + threshold)[kept].sum()), int(kept.sum())).scaled(100)
 
-    return Measured(share(other), share(texts.before))
+    return Measured(share(other), share(before))
 
 
 def after_edit(evidence: Evidence) -> Measured:
@@ -250,15 +258,8 @@ def after_attention_edit(_evidence: Evidence) -> Measured:
     raise Missing("the editor AttnEdit of Section 5.3 is not there yet")
 
 
-def _mean(evidence: Evidence, kind: str, number: Callable[..., Array], *more: str) -> float:
-    """A number of all facts; given one kind, it reads that map, else all of them."""
-    whole = {name: evidence.known[name].shares(np.ones((1, len(evidence.texts.clean)))) for name in (kind, *more)}
-    return float(number(whole if more else whole[kind])[0])
-
-
 def _at(evidence: Evidence, kind: str, role: Role, layers: range | None = None) -> str:
     """The best layer of a row, for instance ``12.3 % at layer 4``."""
-    chosen = layers or range(evidence.n_layers)
-    row = evidence.known[kind].shares(np.ones((1, len(evidence.texts.clean))))[0, ROLES.index(role)]
-    best = max(chosen, key=lambda layer: float(row[layer]))
+    row = evidence.whole(kind)[kind][0, ROLES.index(role)]
+    best = max(layers or range(evidence.n_layers), key=lambda layer: float(row[layer]))
     return f"{row[best]:.1f} % at layer {best}"
