@@ -133,6 +133,8 @@ def two_sites(evidence: Evidence, kind: str = "hidden") -> Measured:
 
 
 def substitution(evidence: Evidence) -> Measured:
+    if "substituted" not in evidence.known:
+        raise Missing("no subject of the records can stand in another's place: give more --records")
     return two_sites(evidence, "substituted")
 
 
@@ -237,8 +239,8 @@ def exceptions(evidence: Evidence) -> Measured:
     own, other, before = texts.decisive.T
 
     def share(values: Array) -> Interval:
-        kept = ~np.isnan(values)
-        return wilson(int((values > own + threshold)[kept].sum()), int(kept.sum())).scaled(100)
+        # NaN, for no such token, is above no number: no exception
+        return wilson(int((values > own + threshold).sum()), len(values)).scaled(100)
 
     return Measured(share(other), share(before))
 

@@ -76,7 +76,9 @@ def test_the_peak_is_chosen_anew_in_each_resample() -> None:
 def test_kinds_are_drawn_together() -> None:
     effects = random_effects()
     same = {"a": effects, "b": effects}
-    found = estimate(same, lambda maps: maps["a"][:, LAST, 0] - maps["b"][:, LAST, 0], np.random.default_rng(0))
+    found = estimate(
+        same, lambda maps: maps["a"][:, LAST, 0] - maps["b"][:, LAST, 0], np.random.default_rng(0)
+    )
     assert (found.low, found.mean, found.high) == (0.0, 0.0, 0.0)
 
 
