@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
@@ -38,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=defaults.seed, metavar="S")
     add("--records", type=Path, metavar="FILE", help="for models without records in their folder")
     add("--statistics", type=Path, metavar="FILE", help="for models without key statistics in their folder")
+    add("--full", action="store_true", help="all facts, also where a sample is the default; minutes")
+    add("--noise", type=float, default=defaults.noise, metavar="X", help="of traces, in standard deviations")
     add("--threads", type=_positive, default=1, metavar="N", help="of each process; 1 as in the record")
     add("--out", type=Path, default=Path(), metavar="DIR", help="where the report goes")
     return found
@@ -66,7 +69,8 @@ def main(
 
 
 def _run(options: argparse.Namespace, sections: Sections, record_file: Path, console: Console) -> int:
-    settings = Settings(options.facts, options.seed, options.device, options.records, options.statistics)
+    chosen = {name: getattr(options, name) for name in (field.name for field in fields(Settings))}
+    settings = Settings(**chosen)
     record, wanted = load_record(record_file), select(sections, options.only)
     _check(options, wanted, sections)
     results = proofs(wanted) + on_matrices(wanted, settings) + on_data(wanted, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from claims import algebra, data, rome
+from claims import algebra, data, rome, tracing
 from claims.registry import Section
 
-SECTIONS: tuple[Section[Any], ...] = (algebra.SECTION, data.SECTION, rome.SECTION)
+SECTIONS: tuple[Section[Any], ...] = (algebra.SECTION, tracing.SECTION, data.SECTION, rome.SECTION)

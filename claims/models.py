@@ -86,14 +86,24 @@ def draw_records(model: OpenModel, settings: Settings) -> list[Record]:
     Raises:
         Missing: there is no file, or it holds fewer records than were asked for.
     """
-    path = _records_file(model, settings)
+    records = shuffled_records(model, settings)
+    if len(records) < settings.facts:
+        name = _records_file(model, settings).name
+        raise Missing(f"{name} holds {len(records)} records, {settings.facts} are needed: lower --facts")
+    return records[: settings.facts]
+
+
+def shuffled_records(model: OpenModel, settings: Settings) -> list[Record]:
+    """All records of the model's test file, or of the file given, in an order drawn by the seed.
+
+    Raises:
+        Missing: there is no file.
+    """
     try:
-        records = load_records(path)
+        records = load_records(_records_file(model, settings))
     except InputError as error:
         raise Missing(one_line(error)) from error
-    if len(records) < settings.facts:
-        raise Missing(f"{path.name} holds {len(records)} records, {settings.facts} are needed: lower --facts")
-    return random.Random(f"claims {settings.seed}").sample(records, len(records))[: settings.facts]
+    return random.Random(f"claims {settings.seed}").sample(records, len(records))
 
 
 def _records_file(model: OpenModel, settings: Settings) -> Path:

@@ -23,10 +23,21 @@ RECORDED = tuple(verdict for verdict in Verdict if verdict is not Verdict.ERROR)
 
 @dataclass(frozen=True)
 class Entry:
-    """A verdict on record, and why it is so."""
+    """A verdict on record, and why it is so.
+
+    Attributes:
+        verdict: of a run with the default settings.
+        explanation: why.
+        full: of a run with ``--full``, where that is another.
+    """
 
     verdict: Verdict
     explanation: str
+    full: Verdict | None = None
+
+    def expected(self, settings: Settings) -> Verdict:
+        """The verdict that a run should find."""
+        return self.full if settings.full and self.full is not None else self.verdict
 
 
 Record = Mapping[tuple[str, str], Entry]
@@ -34,7 +45,7 @@ Record = Mapping[tuple[str, str], Entry]
 
 
 def load_record(path: Path = RECORD_FILE) -> dict[tuple[str, str], Entry]:
-    """Read the record: claim id -> model -> {"verdict", "explanation"}.
+    """Read the record: claim id -> model -> {"verdict", "explanation"}, and "full" where that is another verdict.
 
     Raises:
         FileFormatError: not JSON, an unknown verdict, or an entry without an explanation.
@@ -58,7 +69,13 @@ def _entry(path: Path, place: str, entry: Any) -> Entry:
         raise FileFormatError(f"{path}: {place} has the verdict {verdict!r}: use {', '.join(RECORDED)}")
     if not isinstance(explanation, str) or not explanation.strip():
         raise FileFormatError(f"{path}: {place} has no explanation: say why the verdict is {verdict}")
-    return Entry(Verdict(verdict), explanation.strip())
+    full = entry.get("full")
+    if "full" in entry and (full not in RECORDED or full == verdict):
+        raise FileFormatError(
+            f"{path}: {place} has the full verdict {full!r}: leave it out, or use another than {verdict} of "
+            f"{', '.join(RECORDED)}"
+        )
+    return Entry(Verdict(verdict), explanation.strip(), None if full is None else Verdict(full))
 
 
 def failures(results: Sequence[Result], record: Record, sections: Sections, settings: Settings) -> list[str]:
@@ -82,7 +99,8 @@ def _failure(result: Result, entry: Entry | None, proved: bool, settings: Settin
         return f"{place} is a theorem and was found {verdict}: the code is wrong"
     if entry is None:
         return f"{place} was found {verdict} and is not on record: explain it there" if needed else ""
-    return "" if entry.verdict is verdict else _difference(place, entry.verdict, result, settings)
+    expected = entry.expected(settings)
+    return "" if expected is verdict else _difference(place, expected, result, settings)
 
 
 def _difference(place: str, recorded: Verdict, result: Result, settings: Settings) -> str:

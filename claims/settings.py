@@ -12,11 +12,13 @@ class Settings:
     """One value for everything that changes what is measured; the defaults are those of the record.
 
     Attributes:
-        facts: records per model.
+        facts: records per model; sections that are slower take fewer of them, unless ``full``.
         seed: draws the records, the prefixes and the resamples.
         device: where models are put.
         records: a file of records for models that have none in their folder.
         statistics: a file of key statistics for models that have none in their folder.
+        full: whether sections that take a sample by default take all facts.
+        noise: of causal tracing, in standard deviations of the subject's embeddings.
     """
 
     facts: int = 300
@@ -24,6 +26,8 @@ class Settings:
     device: str = "cpu"
     records: Path | None = None
     statistics: Path | None = None
+    full: bool = False
+    noise: float = 3.0
 
     def changed(self) -> list[str]:
         """The settings that differ from the defaults, for instance ``facts=5``."""

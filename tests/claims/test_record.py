@@ -83,6 +83,21 @@ def test_an_error_always_fails(recorded: Verdict | None) -> None:
     assert failing(Verdict.ERROR, recorded) == ["fake.holds on gpt2-xl: the reason"]
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_a_full_run_is_compared_with_the_full_verdict(full: bool) -> None:
+    record = {(CLAIM, OTHER): Entry(Verdict.INCONCLUSIVE, "because", Verdict.HOLDS)}
+    expected = Verdict.HOLDS if full else Verdict.INCONCLUSIVE
+    for verdict in (Verdict.HOLDS, Verdict.INCONCLUSIVE):
+        found = failures(
+            [Result(CLAIM, OTHER, verdict)], record, [fake_section(fake_claim())], Settings(full=full)
+        )
+        assert bool(found) == (verdict is not expected)
+
+
+def test_a_full_run_without_a_verdict_of_its_own_is_compared_with_the_usual_one() -> None:
+    assert Entry(Verdict.HOLDS, "because").expected(Settings(full=True)) is Verdict.HOLDS
+
+
 def written(folder: Path, entry: object) -> Path:
     path = folder / "record.json"
     path.write_text(json.dumps({CLAIM: {"m": entry}}), encoding="utf-8")
@@ -94,6 +109,11 @@ def test_a_record_is_read(tmp_path: Path) -> None:
     assert load_record(path) == {(CLAIM, "m"): Entry(Verdict.NOT_MEASURED, "no weights")}
 
 
+def test_a_full_verdict_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path, {"verdict": "INCONCLUSIVE", "explanation": "x", "full": "HOLDS"})
+    assert load_record(path) == {(CLAIM, "m"): Entry(Verdict.INCONCLUSIVE, "x", Verdict.HOLDS)}
+
+
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
@@ -102,6 +122,8 @@ def test_a_record_is_read(tmp_path: Path) -> None:
         ({"explanation": "x"}, "verdict None"),
         ({"verdict": "HOLDS", "explanation": " "}, "no explanation"),
         ({"verdict": "HOLDS"}, "no explanation"),
+        ({"verdict": "HOLDS", "explanation": "x", "full": "HOLDS"}, "full verdict 'HOLDS': leave it out"),
+        ({"verdict": "HOLDS", "explanation": "x", "full": "FINE"}, "full verdict 'FINE'"),
         ("HOLDS", "cannot be read"),
     ],
 )

@@ -1,0 +1,124 @@
+"""Average maps of causal traces, and intervals of anything that is read off them.
+
+A map has a row for each role of a token and a column for each layer. What is claimed about it is often a peak: the
+best layer of one row, or the best place outside it. The bootstrap draws facts again and reads the whole map
+again each time, so that choosing the peak is part of what varies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from knowedit.intervals import LEVEL, Interval
+from knowedit.tracing import Role
+
+ROLES = tuple(Role)
+RESAMPLES = 5_000
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """What restoring did in some facts, one kind of trace.
+
+    Attributes:
+        restored: ``(facts, roles, layers)``: restored minus corrupted probability, the mean over the tokens with that
+            role; NaN where a prompt has none.
+        total: ``(facts,)``: clean minus corrupted probability.
+    """
+
+    restored: Array
+    total: Array
+
+    def first(self, n: int) -> Effects:
+        """Of the first ``n`` facts."""
+        return Effects(self.restored[:n], self.total[:n])
+
+    def shares(self, weights: Array) -> Array:
+        """``(resamples, roles, layers)``: restored in per cent of the total effect, ratio of the means.
+
+        Both means are over the facts that have the role. A role that no fact has counts as without effect.
+
+        Args:
+            weights: ``(resamples, facts)``: how often each fact was drawn.
+        """
+        present = ~np.isnan(self.restored)
+        n, *cells = self.restored.shape
+        gained = weights @ np.where(present, self.restored, 0.0).reshape(n, -1)
+        possible = weights @ (present * self.total[:, None, None]).reshape(n, -1)
+        found = np.divide(100 * gained, possible, out=np.zeros_like(gained), where=possible > 0)
+        return found.reshape(len(weights), *cells)
+
+
+Maps: TypeAlias = Mapping[str, Array]
+"""Shares by kind of trace."""
+
+Statistic: TypeAlias = Callable[[Maps], Array]
+"""A number ``(resamples,)`` read off the maps."""
+
+
+def estimate(effects: Mapping[str, Effects], statistic: Statistic, rng: np.random.Generator) -> Interval:
+    """The statistic of all facts, with the percentile bootstrap interval over facts.
+
+    All kinds of traces must be of the same facts, which are drawn together.
+
+    Raises:
+        ValueError: fewer than two facts, or kinds of different facts.
+    """
+    sizes = {len(found.total) for found in effects.values()}
+    n = min(sizes)
+    if sizes != {n} or n < 2:
+        raise ValueError(f"the kinds of traces have {sorted(sizes)} facts: expected one number, at least 2")
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
+    mean, *_ = _read(effects, statistic, np.ones((1, n)))
+    low, high = np.quantile(_read(effects, statistic, drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(mean), float(low), float(high), n)
+
+
+def _read(effects: Mapping[str, Effects], statistic: Statistic, weights: Array) -> Array:
+    return statistic({kind: found.shares(weights) for kind, found in effects.items()})
+
+
+def peak(maps: Array, role: Role, layers: range | None = None) -> Array:
+    """The best layer of a role, of those given."""
+    row = maps[:, ROLES.index(role)]
+    chosen = row if layers is None else row[:, layers.start : layers.stop]
+    return np.asarray(chosen.max(axis=1))
+
+
+def elsewhere(maps: Array, without: Collection[Role]) -> Array:
+    """The best layer of the best role that is not among those given."""
+    rows = [i for i, role in enumerate(ROLES) if role not in without]
+    return np.asarray(maps[:, rows].max(axis=(1, 2)))
+
+
+def early(n_layers: int) -> range:
+    """Where an early site may lie: before the last quarter of the layers."""
+    return range(math.ceil(3 * n_layers / 4))
+
+
+def late(n_layers: int) -> range:
+    """Where a late site may lie: the last quarter but the very last layer, whose last state is the answer itself."""
+    return range(math.ceil(3 * n_layers / 4), n_layers - 1)
+
+
+def first_quarter(n_layers: int) -> range:
+    """The first quarter of the layers."""
+    return range(math.ceil(n_layers / 4))
+
+
+def third_quarter(n_layers: int) -> range:
+    """The second half of the layers up to the last quarter."""
+    return range(n_layers // 2, math.ceil(3 * n_layers / 4))
+
+
+def last_quarter(n_layers: int) -> range:
+    """The last quarter of the layers."""
+    return range(math.ceil(3 * n_layers / 4), n_layers)

@@ -1,0 +1,145 @@
+"""What is traced for the claims: the right facts, the right kinds, and a model that is left as it was."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from claims.maps import ROLES
+from claims.models import Missing, OpenModel, open_model, shuffled_records
+from claims.settings import Settings
+from claims.tracing import CLAIMS
+from claims.tracing_evidence import FULL, SAMPLE, decisive, effects, gather, lenders, plans
+from claims.tracing_measures import Evidence
+from knowedit.models import fingerprint
+from knowedit.tracing import FixedNoise, RelativeNoise, Role, Trace, Window, causal_trace, summarise
+
+SETTINGS = Settings(facts=2)
+
+
+@pytest.fixture(scope="module")
+def model() -> OpenModel:
+    return open_model("organism-gpt2", SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def steps() -> list[tuple[int, int]]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def evidence(model: OpenModel, steps: list[tuple[int, int]]) -> Evidence:
+    before = fingerprint(model.lm)
+    found = gather(model, SETTINGS, lambda done, of: steps.append((done, of)))
+    assert not before.differences(fingerprint(model.lm, with_edits=True))
+    return found
+
+
+def test_every_claim_finds_what_it_reads(evidence: Evidence) -> None:
+    for claim in CLAIMS:
+        try:
+            claim.measure(evidence)
+        except Missing:
+            assert claim.id in ("trace.gpt-j", "trace.after-attention-edit")
+
+
+@pytest.mark.usefixtures("evidence")
+def test_progress_ends_at_its_end(steps: list[tuple[int, int]]) -> None:
+    assert steps == [(done, 6) for done in range(1, 7)]
+
+
+def by_hand(model: OpenModel, i: int, **options: Any) -> Trace:
+    """The trace of a drawn record, with the noise of its plain trace."""
+    fact = shuffled_records(model, SETTINGS)[i].fact
+    seed = plans(12, 0, 3.0)["hidden"].seed_of(fact.text)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = {"answer": fact.target_true, "corruption": RelativeNoise(3.0), "generator": generator}
+    return causal_trace(model.lm, fact.prompt, fact.subject, **(chosen | options))
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "hidden": {},
+    "mlp": {"part": "mlp", "window": Window(1, 1)},
+    "attention": {"part": "attention", "window": Window(1, 1)},
+    "single mlp": {"part": "mlp"},
+    "single attention": {"part": "attention"},
+    "without mlp": {"sever": "mlp"},
+    "without attention": {"sever": "attention"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_what_it_is_called_and_has_the_same_noise(
+    model: OpenModel, evidence: Evidence, kind: str
+) -> None:
+    noise = by_hand(model, 1).noise
+    assert noise is not None
+    trace = by_hand(model, 1, corruption=FixedNoise(noise), **KINDS[kind])
+    found = evidence.known[kind]
+    for row, role in enumerate(ROLES):
+        if tokens := trace.tokens_with(role):
+            expected = trace.indirect_effects[tokens].mean(0).numpy()
+            np.testing.assert_allclose(found.restored[1, row], expected, atol=1e-5)
+        else:
+            assert np.isnan(found.restored[1, row]).all()
+    assert found.total[1] == pytest.approx(trace.total_effect, abs=1e-5)
+
+
+def test_the_control_corrupts_the_token_before_the_subject_alone(
+    model: OpenModel, evidence: Evidence
+) -> None:
+    plain = [by_hand(model, i) for i in range(2)]
+    assert [bool(np.isnan(value)) for value in evidence.texts.outside] == [not t.subject[0] for t in plain]
+
+
+def test_the_edited_model_says_the_new_object_and_the_unedited_one_does_not(evidence: Evidence) -> None:
+    assert evidence.edited["edited"].total.min() > 0.5
+    assert np.array_equal(evidence.edited["edited"].total, evidence.edited["unedited"].total)
+    assert np.nanmax(np.abs(evidence.edited["unedited"].restored[..., -1])) < 0.5
+
+
+def test_the_decisive_states_are_early_and_by_token(model: OpenModel) -> None:
+    trace = by_hand(model, 0)
+    start, stop = trace.subject
+    scores = torch.zeros_like(trace.scores)
+    scores[:, stop - 1, 3] = 0.3
+    scores[:, stop - 2, 8] = 0.4
+    scores[:, stop - 2, 9] = 0.9  # too late
+    scores[:, -1, 8] = 0.8  # the last token
+    invented = replace(trace, scores=scores, corrupted_scores=torch.zeros_like(trace.corrupted_scores))
+    assert decisive(invented)[:2] == pytest.approx((0.3, 0.4))
+    assert np.isnan(decisive(invented)[2]) == (start == 0)
+
+
+def test_a_substituted_subject_has_another_answer_to_the_same_question(model: OpenModel) -> None:
+    records = shuffled_records(model, SETTINGS)
+    record = records[5]
+    offered = list(lenders(record, records))
+    by_name = {
+        other.fact.subject: other.fact for other in records if other.fact.relation == record.fact.relation
+    }
+    assert offered
+    for name in offered:
+        assert by_name[name].target_true != record.fact.target_true
+        assert name != record.fact.subject
+
+
+def test_a_role_without_tokens_is_nan(model: OpenModel) -> None:
+    trace = by_hand(model, 0)
+    found = effects([summarise(trace)] * 2)
+    present = [bool(trace.tokens_with(role)) for role in Role]
+    assert [not np.isnan(row).any() for row in found.restored[0]] == present
+
+
+def test_too_few_known_facts_are_said(model: OpenModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("claims.tracing_evidence.recall_facts", lambda lm, facts: [None for _ in facts])
+    with pytest.raises(Missing, match="knows 0 of 400 records, 2 are needed"):
+        gather(model, SETTINGS, lambda done, of: None)
+
+
+def test_the_full_run_has_at_least_300_facts_and_the_sample_is_part_of_it() -> None:
+    assert FULL.every >= 300
+    assert FULL.plain >= SAMPLE.plain >= SAMPLE.every >= SAMPLE.edited
+    assert SAMPLE.at_most(40).plain == 40
