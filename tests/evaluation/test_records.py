@@ -185,6 +185,12 @@ def test_the_window_of_a_list_cuts_nothing(tmp_path, monkeypatch, chunk):
         assert not any(entry.problem for entry in found)
 
 
+def test_a_number_at_the_end_of_the_window_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHUNK", 16)
+    (tmp_path / "r").write_text(json.dumps(list(range(10_000, 10_100))))
+    assert [entry.value for entry in files.entries(tmp_path / "r")] == list(range(10_000, 10_100))
+
+
 @settings(max_examples=60, deadline=None)
 @given(values=st.lists(st.dictionaries(st.text(max_size=4), st.text(max_size=9) | st.integers(), max_size=3)))
 def test_any_list_is_read_as_json_reads_it(values, tmp_path_factory):
