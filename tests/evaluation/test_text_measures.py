@@ -171,3 +171,14 @@ def test_texts_without_words_are_refused():
         TfIdf.fit(["", "!"])
     with pytest.raises(InputError, match="finite"):
         TfIdf(("a",), np.array([np.nan]))
+
+
+class Trap:
+    def __reduce__(self):
+        return (pytest.fail, ("the file ran code",))
+
+
+def test_a_file_of_weights_runs_no_code(tmp_path):
+    paths = official(tmp_path, np.array([Trap()], dtype=object), {"a": 0})
+    with pytest.raises(FileFormatError, match="array of floats"):
+        TfIdf.from_official(*paths)

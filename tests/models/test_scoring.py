@@ -18,6 +18,7 @@ from knowedit.models import (
     target_log_probabilities,
     target_token_log_probabilities,
 )
+from knowedit.models.scoring import _shared
 from tests.models.oracles import full_logits, hook_count
 from tests.rounding import assert_same
 
@@ -136,3 +137,30 @@ def test_bad_batch_size(tiny_gpt2: LanguageModel):
         target_log_probabilities(tiny_gpt2, PAIRS, batch_size=0)
     with pytest.raises(InputError, match="batch_size"):
         next_token_probabilities(tiny_gpt2, TEXTS, batch_size=-1)
+
+
+def test_a_prompt_that_begins_another_is_read_off_the_longer_one(family):
+    pairs = [
+        ("Miles Davis plays the trumpet", "piano"),
+        ("Miles Davis", "plays the trumpet"),
+        ("Miles Davis plays", "the"),
+        ("Glenn Gould", "plays the"),
+    ]
+    together = target_token_log_probabilities(family, pairs)
+    for pair, found in zip(pairs, together, strict=True):
+        (alone,) = target_token_log_probabilities(family, [pair])
+        assert found.shape == alone.shape
+        assert float((found - alone).abs().max()) <= 1e-5 * float(alone.abs().max())
+
+
+def test_shared_beginnings_are_run_once():
+    rows, places = _shared([[1], [1, 2], [3], [1, 2, 3], [1, 2], [1, 3]])
+    assert sorted(rows) == [[1, 2, 3], [1, 3], [3]]
+    assert [rows[place][:n] for place, n in zip(places, (1, 2, 1, 3, 2, 2), strict=True)] == [
+        [1],
+        [1, 2],
+        [3],
+        [1, 2, 3],
+        [1, 2],
+        [1, 3],
+    ]
