@@ -1,6 +1,6 @@
 """Make every figure of docs/tracing.md: python docs/make_figures.py
 
-Writes docs/figures/*.svg and, with the numbers that are drawn, docs/figures/figures.json. It takes under two minutes on
+Writes docs/figures/*.svg and, with the numbers that are drawn, docs/figures/figures.json. It takes about five minutes on
 one core. The growth of time and memory is measured apart, by benchmarks/plot_growth.py.
 """
 
@@ -45,8 +45,6 @@ def traces(lm: LanguageModel) -> dict[str, Trace]:
         "hidden": trace(lm),
         "mlp": trace(lm, part="mlp", window=window),
         "attention": trace(lm, part="attention", window=window),
-        "mlp severed": trace(lm, sever="mlp"),
-        "attention severed": trace(lm, sever="attention"),
     }
     fact = Fact(subject, prompt, new)
     edit = ROME.paper().edit(lm, [fact], generator=torch.Generator().manual_seed(SEED))
@@ -65,26 +63,36 @@ def numbers(own: Trace) -> dict[str, Any]:
     }
 
 
-def averages(lm: LanguageModel) -> list[AverageTrace]:
-    """States, MLPs and attention over a seeded sample of the facts that come with an organism."""
+def averages(lm: LanguageModel) -> dict[str, AverageTrace]:
+    """Everything that is averaged over a seeded sample of the facts that come with an organism, by name."""
     facts = random.Random(SEED).sample(load_known_facts(lm.folder / "known_facts.json"), FACTS)
     digest, window = fingerprint(lm).digest, Window.for_depth(lm.n_layers)
-    plans = TracePlan(), TracePlan(part="mlp", window=window), TracePlan(part="attention", window=window)
-    return [average(plan.trace(lm, fact, digest=digest) for fact in facts) for plan in plans]
+    plans = {
+        "hidden": TracePlan(),
+        "mlp": TracePlan(part="mlp", window=window),
+        "attention": TracePlan(part="attention", window=window),
+        "mlp severed": TracePlan(sever="mlp"),
+        "attention severed": TracePlan(sever="attention"),
+    }
+    return {
+        name: average(plan.trace(lm, fact, digest=digest) for fact in facts) for name, plan in plans.items()
+    }
 
 
 def rows(own: AverageTrace) -> dict[str, Any]:
     names = [role.value for role in own.roles]
-    means = {name: [round(float(v), 4) for v in row] for name, row in zip(names, own.mean)}
-    return {"facts": own.n_facts, "clean": round(own.clean.mean, 4), "corrupted": round(own.corrupted.mean, 4), "mean": means}
+    means = {name: [round(float(v), 4) for v in row] for name, row in zip(names, own.mean, strict=True)}
+    scores = {"clean": round(own.clean.mean, 4), "corrupted": round(own.corrupted.mean, 4)}
+    return {"facts": own.n_facts, "mean": means} | scores
 
 
-def draw(name: str, own: dict[str, Trace]) -> None:
+def draw(name: str, own: dict[str, Trace], over_facts: dict[str, AverageTrace]) -> None:
     hidden, edited = own["hidden"], own["edited"]
     titles = [f"{when}: {one.answer.strip()}" for when, one in (("before", hidden), ("after", edited))]
     figures = {
         "maps": heat_maps([hidden, own["mlp"], own["attention"]]),
-        "severing": severing(hidden, own["mlp severed"], own["attention severed"]),
+        "averages": average_lines(*(over_facts[part] for part in ("hidden", "mlp", "attention"))),
+        "severing": severing(*(over_facts[name] for name in ("hidden", "mlp severed", "attention severed"))),
         "detail": detail(hidden),
         "edit": heat_maps([hidden, edited], titles),
     }
@@ -97,10 +105,9 @@ def main() -> None:
     for name in track(EXAMPLES, "tracing"):
         lm = knowedit.load(name)
         own, over_facts = traces(lm), averages(lm)
-        draw(name, own)
+        draw(name, own, over_facts)
         found[name] = {kind: numbers(one) for kind, one in own.items()}
-        found[name]["averages"] = {one.part: rows(one) for one in over_facts}
-        save(average_lines(*over_facts), FOLDER / f"averages-{name}.svg")
+        found[name]["averages"] = {kind: rows(one) for kind, one in over_facts.items()}
     text = json.dumps(found, ensure_ascii=False)
     write_bytes(FOLDER / "figures.json", (text + "\n").encode())
 

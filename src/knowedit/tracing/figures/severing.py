@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from knowedit.errors import InputError
+from knowedit.tracing.averages import AverageTrace
 from knowedit.tracing.figures import style
+from knowedit.tracing.roles import Role
 from knowedit.tracing.trace import Trace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FILLS = (("#332288", ""), ("#44aa99", "///"), ("#f2c3a0", "..."))
+# Dark, middle and light, so that they differ in grey as well.
+FILLS = ("#332288", "#44aa99", "#f2c3a0")
 WIDTH = 0.27
+NAMES = ("nothing severed", "MLP severed", "attention severed")
+
+Either = TypeVar("Either", Trace, AverageTrace)
 
 
-def severing(plain: Trace, mlp_severed: Trace, attention_severed: Trace) -> Figure:
+def severing(plain: Either, mlp_severed: Either, attention_severed: Either) -> Figure:
     """Bars for each layer: the indirect effect at the last subject token, restored minus corrupted.
 
+    Averages have 95 % intervals: those of the restored probability, as the corrupted one is the same for all layers.
+
     Raises:
-        InputError: traces of different prompts, or traces that do not sever what they should.
+        InputError: traces of different prompts, averages over different facts, or traces that do not sever what
+            they should.
     """
     traces = (plain, mlp_severed, attention_severed)
     _check(traces)
@@ -29,34 +39,48 @@ def severing(plain: Trace, mlp_severed: Trace, attention_severed: Trace) -> Figu
         layers = np.arange(plain.n_layers)
         figure = style.new_figure(min(11.0, max(5.6, 0.3 * len(layers))), 3.3)
         axes = figure.subplots()
-        names = ("nothing severed", "MLP severed", "attention severed")
-        for place, (trace, name, (colour, hatch)) in enumerate(zip(traces, names, FILLS, strict=True)):
-            axes.bar(
-                layers + (place - 1) * WIDTH,
-                trace.indirect_effects[trace.subject[1] - 1].numpy(),
-                WIDTH,
-                color=colour,
-                hatch=hatch,
-                edgecolor="black",
-                linewidth=0.4,
-                label=name,
-            )
+        for place, (trace, name, colour) in enumerate(zip(traces, NAMES, FILLS, strict=True)):
+            effects, ends = _effects(trace)
+            how: dict[str, Any] = {"color": colour, "edgecolor": "black", "linewidth": 0.4, "label": name}
+            bars = {"yerr": ends, "error_kw": {"elinewidth": 0.6, "capsize": 1.5}}
+            axes.bar(layers + (place - 1) * WIDTH, effects, WIDTH, **how, **bars)
         axes.axhline(0, color="black", linewidth=0.6)
         style.layer_axis(axes, plain.n_layers)
         axes.set_ylabel("restored − corrupted P")
-        token = style.token_label(plain.tokens[plain.subject[1] - 1], corrupted=True)
-        axes.set_title(f"{style.restored(plain)} at the last subject token {token}")
+        axes.set_title(f"{style.restored(plain)} at the last subject token {_whose(plain)}")
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
         return style.literal(figure)
 
 
-def _check(traces: tuple[Trace, Trace, Trace]) -> None:
+def _effects(trace: Trace | AverageTrace) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """The heights of the bars and, ``(2, layers)``, how far their intervals reach down and up."""
+    if isinstance(trace, Trace):
+        return trace.indirect_effects[trace.subject[1] - 1].numpy(), None
+    row = trace.row(Role.LAST_SUBJECT)
+    mean = trace.mean[row]
+    return trace.indirect[row], np.stack([mean - trace.low[row], trace.high[row] - mean])
+
+
+def _whose(trace: Trace | AverageTrace) -> str:
+    if isinstance(trace, Trace):
+        return style.token_label(trace.tokens[trace.subject[1] - 1], corrupted=True)
+    return f"({trace.n_facts} facts)"
+
+
+def _check(traces: tuple[Trace, ...] | tuple[AverageTrace, ...]) -> None:
     severed = tuple(trace.sever for trace in traces)
     if severed != (None, "mlp", "attention"):
         raise InputError(
             f"the traces sever {severed}, expected (None, 'mlp', 'attention'): give them in this order"
         )
-    if len({(trace.token_ids, trace.part, trace.window) for trace in traces}) > 1:
+    if len({_same(trace) for trace in traces}) > 1:
         raise InputError(
-            "the traces are of different prompts, parts or windows: compare traces that differ in what is severed"
+            "the traces are of different prompts, models, parts or windows: compare traces that differ in what is severed"
         )
+
+
+def _same(trace: Trace | AverageTrace) -> tuple[Any, ...]:
+    if isinstance(trace, Trace):
+        return trace.token_ids, trace.part, trace.window
+    # Facts leave no name in an average; the clean probability is that of these facts and this model.
+    return trace.model, trace.n_facts, trace.clean, trace.part, trace.window

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.ft2font import FT2Font
 
+    from knowedit.tracing.averages import AverageTrace
     from knowedit.tracing.trace import Part, Trace
 
 MAP = "magma_r"
@@ -102,7 +103,7 @@ def token_labels(trace: Trace) -> list[str]:
     return [token_label(token, corrupted=start <= row < stop) for row, token in enumerate(trace.tokens)]
 
 
-def restored(trace: Trace) -> str:
+def restored(trace: Trace | AverageTrace) -> str:
     """What a trace restores, and what it severs, in a few words."""
     name = NAMES[trace.part]
     text = f"one {name}" if trace.window.size == 1 else f"{name}, {trace.window.size} layers"
