@@ -88,7 +88,7 @@ def verdict(name: str, evidence: Evidence) -> Verdict:
 
 def with_known(kind: str, rows: dict[int, list[float]]) -> Evidence:
     found = paper()
-    return replace(found, known=found.known | {kind: noisy(rows).first(60)})
+    return replace(found, known=found.known | {kind: noisy(rows, len(found.known[kind].total))})
 
 
 def with_texts(**changed: Array) -> Evidence:
