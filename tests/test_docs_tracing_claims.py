@@ -23,7 +23,7 @@ def rows(name: str) -> dict[tuple[str, str], list[str]]:
     return {(row[0], row[1].strip("`")): row for row in cells}
 
 
-@pytest.mark.parametrize(("name", "full"), [("tracing by sample", False)])
+@pytest.mark.parametrize(("name", "full"), [("tracing by sample", False), ("tracing in full", True)])
 def test_the_tables_have_the_verdicts_on_record(name: str, full: bool) -> None:
     record = {key: entry for key, entry in load_record().items() if key[0].startswith("trace.")}
     shown = rows(name)
