@@ -250,7 +250,7 @@ def exceptions(evidence: Evidence) -> Measured:
 
     def share(values: Array) -> Interval:
         # NaN, for no such token, is above no number: no exception
-        return wilson(int((values > own + threshold).sum()), len(values)).scaled(100)
+        return wilson(int((values > np.maximum(own, 0) + threshold).sum()), len(values)).scaled(100)
 
     return Measured(share(other), share(before))
 

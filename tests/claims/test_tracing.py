@@ -203,6 +203,11 @@ def test_exceptions_are_facts_of_which_another_token_restores_clearly_more() -> 
     assert found.control == wilson(0, FACTS).scaled(100)
 
 
+def test_a_token_that_restores_nothing_is_no_exception_where_the_last_subject_token_does_harm() -> None:
+    found = measured("exceptions", with_texts(decisive=np.tile([-0.2, 0.0, 0.0], (FACTS, 1))))
+    assert found.value == found.control == wilson(0, FACTS).scaled(100)
+
+
 def test_kinds_with_fewer_facts_are_compared_on_the_first_facts_of_the_others() -> None:
     assert measured("mlp-mediation", paper()).value.n == 60
     assert measured("two-sites", paper()).value.n == FACTS
