@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -40,7 +41,13 @@ def parser() -> argparse.ArgumentParser:
     add("--records", type=Path, metavar="FILE", help="for models without records in their folder")
     add("--statistics", type=Path, metavar="FILE", help="for models without key statistics in their folder")
     add("--full", action="store_true", help="all facts, also where a sample is the default; minutes")
-    add("--noise", type=float, default=defaults.noise, metavar="X", help="of traces, in standard deviations")
+    add(
+        "--noise",
+        type=_above_zero,
+        default=defaults.noise,
+        metavar="X",
+        help="of traces, in standard deviations",
+    )
     add("--threads", type=_positive, default=1, metavar="N", help="of each process; 1 as in the record")
     add("--out", type=Path, default=Path(), metavar="DIR", help="where the report goes")
     return found
@@ -49,6 +56,12 @@ def parser() -> argparse.ArgumentParser:
 def _positive(text: str) -> int:
     if (number := int(text)) < 2:
         raise argparse.ArgumentTypeError(f"{number} is too few")
+    return number
+
+
+def _above_zero(text: str) -> float:
+    if not 0 < (number := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{number:g} is no noise: give a number above 0")
     return number
 
 

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from claims.models import Missing
 from knowedit.intervals import LEVEL, Interval
 from knowedit.tracing import Role
 
@@ -70,12 +71,15 @@ def estimate(effects: Mapping[str, Effects], statistic: Statistic, rng: np.rando
     All kinds of traces must be of the same facts, which are drawn together.
 
     Raises:
-        ValueError: fewer than two facts, or kinds of different facts.
+        Missing: fewer than two facts.
+        ValueError: kinds of different facts.
     """
     sizes = {len(found.total) for found in effects.values()}
     n = min(sizes)
-    if sizes != {n} or n < 2:
-        raise ValueError(f"the kinds of traces have {sorted(sizes)} facts: expected one number, at least 2")
+    if sizes != {n}:
+        raise ValueError(f"the kinds of traces have {sorted(sizes)} facts: expected one number")
+    if n < 2:
+        raise Missing(f"an interval needs at least 2 facts of a kind and {n} were drawn: raise --facts")
     drawn = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
     mean, *_ = _read(effects, statistic, np.ones((1, n)))
     low, high = np.quantile(_read(effects, statistic, drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

@@ -56,7 +56,7 @@ CLAIMS: tuple[Claim[Evidence], ...] = (
         id="trace.last-state-restores",
         place="Figure 1",
         statement="The last layer's state at the last token restores the prediction fully.",
-        quantity="share of the total effect restored",
+        quantity="share of the total effect restored, of facts with answers of one token",
         unit="%",
         paper="100",
         expectation=Expectation("at least", 99.9),
@@ -159,7 +159,7 @@ CLAIMS: tuple[Claim[Evidence], ...] = (
         unit="%",
         paper="not given",
         expectation=Expectation("at least", CLEAR),
-        control="the unedited model, traced for the new object",
+        control=BEFORE,
         measure=measures.after_edit,
     ),
     Claim(

@@ -164,6 +164,7 @@ def _plain(tracer: Tracer, facts: Sequence[KnownFact]) -> tuple[Texts, Effects]:
         corrupted=np.array([trace.corrupted_score for trace in traces]),
         outside=np.array(outside),
         decisive=np.array([decisive(trace) for trace in traces]),
+        one_token=np.array([len(trace.answer_ids) == 1 for trace in traces]),
     )
     return texts, effects([summarise(trace) for trace in traces])
 

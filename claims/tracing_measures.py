@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from claims.maps import (
     ROLES,
@@ -44,12 +45,14 @@ class Texts:
         outside: ``(facts,)``, the token before the subject corrupted instead; NaN where there is none.
         decisive: ``(facts, 3)``: what the best early state restores at the last subject token, at any other token
             but the last, and at any token before the subject; NaN where there is no such token.
+        one_token: ``(facts,)``: whether the answer is one token.
     """
 
     clean: Array
     corrupted: Array
     outside: Array
     decisive: Array
+    one_token: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,10 +142,17 @@ def substitution(evidence: Evidence) -> Measured:
 
 
 def last_state(evidence: Evidence) -> Measured:
-    def number(role: Role) -> Interval:
-        return evidence.read(lambda maps: maps["hidden"][:, ROLES.index(role), -1], "hidden")
+    """An identity for answers of one token; the further tokens of others are read elsewhere than at the last token."""
+    whole, one = evidence.known["hidden"], evidence.texts.one_token
 
-    return Measured(number(Role.LAST), number(Role.LAST_SUBJECT))
+    def number(role: Role, facts: NDArray[np.bool_]) -> Interval:
+        chosen = {"hidden": Effects(whole.restored[facts], whole.total[facts])}
+        return estimate(chosen, lambda maps: maps["hidden"][:, ROLES.index(role), -1], evidence.rng())
+
+    note = f"{one.sum()} of {len(one)} answers are one token"
+    if (~one).sum() > 1:
+        note += f"; of the others it restores {number(Role.LAST, ~one).mean:.1f} %"
+    return Measured(number(Role.LAST, one), number(Role.LAST_SUBJECT, one), note)
 
 
 def early_site(evidence: Evidence) -> Measured:
@@ -240,20 +250,24 @@ def exceptions(evidence: Evidence) -> Measured:
 
     def share(values: Array) -> Interval:
         # NaN, for no such token, is above no number: no exception
-        return wilson(int((values > own + threshold).sum()), len(values)).scaled(100)
+        return wilson(int((values > np.maximum(own, 0) + threshold).sum()), len(values)).scaled(100)
 
     return Measured(share(other), share(before))
 
 
 def after_edit(evidence: Evidence) -> Measured:
-    def number(kind: str) -> Interval:
+    def number(kind: str, role: Role) -> Interval:
         def statistic(maps: Maps) -> Array:
             found = maps[kind]
-            return peak(found, Role.LAST_SUBJECT, early(found.shape[2])) - elsewhere(found, SITES)
+            return peak(found, role, early(found.shape[2])) - elsewhere(found, (role, Role.LAST))
 
         return estimate({kind: evidence.edited[kind]}, statistic, evidence.rng())
 
-    return Measured(number("edited"), number("unedited"))
+    same = number("unedited", Role.LAST_SUBJECT)
+    note = (
+        f"the unedited model, traced for the new object: {same.mean:.1f} % [{same.low:.1f}, {same.high:.1f}]"
+    )
+    return Measured(number("edited", Role.LAST_SUBJECT), number("edited", Role.BEFORE), note)
 
 
 def after_attention_edit(_evidence: Evidence) -> Measured:

@@ -80,15 +80,16 @@ def test_an_exception_is_an_error_of_the_claim_only(
 
 
 def test_the_json_holds_everything(tmp_path: Path) -> None:
-    go(tmp_path, arguments=("--facts", "7", "--seed", "3"))
+    go(tmp_path, arguments=("--facts", "7", "--seed", "3", "--full", "--noise", "1.5"))
     found = report(tmp_path)
-    assert found["settings"] == {"facts": 7, "seed": 3, "device": "cpu", "records": None, "statistics": None}
+    none = {"records": None, "statistics": None}
+    assert found["settings"] == {"facts": 7, "seed": 3, "device": "cpu", **none, "full": True, "noise": 1.5}
     assert found["summary"] == "Results: 1 HOLDS; nothing to look into."
     (result,) = found["results"]
     assert result["measured"]["value"] == {"mean": 95.0, "low": 94.0, "high": 96.0, "n": 10}
     assert result["measured"]["control"]["mean"] == 5.0
     assert result["expectation"] == {"direction": "at least", "bound": 90.0}
-    assert result["on_record"] == HOLDS
+    assert result["on_record"] == HOLDS | {"full": None}
 
 
 def test_the_markdown_is_to_be_read(tmp_path: Path) -> None:
@@ -132,6 +133,13 @@ def test_one_fact_is_too_few_for_an_interval(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit, match="2"):
         command.main(["--facts", "1"])
     assert "too few" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("noise", ["0", "-1", "nan", "inf", "much"])
+def test_noise_is_a_positive_number(noise: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command.main([f"--noise={noise}"])
+    assert "--noise" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_writes_no_report(tmp_path: Path) -> None:

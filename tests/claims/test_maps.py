@@ -15,6 +15,7 @@ from claims.maps import (
     peak,
     third_quarter,
 )
+from claims.models import Missing
 from knowedit.tracing import Role
 
 LAST_SUBJECT, LAST = ROLES.index(Role.LAST_SUBJECT), ROLES.index(Role.LAST)
@@ -82,11 +83,15 @@ def test_kinds_are_drawn_together() -> None:
     assert (found.low, found.mean, found.high) == (0.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize("sizes", [(20, 19), (1, 1)])
-def test_kinds_of_different_facts_or_one_fact_are_refused(sizes: tuple[int, int]) -> None:
-    kinds = {str(i): random_effects().first(n) for i, n in enumerate(sizes)}
-    with pytest.raises(ValueError, match="expected one number, at least 2"):
-        estimate(kinds, lambda maps: maps["0"][:, 0, 0], np.random.default_rng(0))
+def test_kinds_of_different_facts_are_refused() -> None:
+    kinds = {"a": random_effects(), "b": random_effects().first(19)}
+    with pytest.raises(ValueError, match=r"have \[19, 20\] facts"):
+        estimate(kinds, lambda maps: maps["a"][:, 0, 0], np.random.default_rng(0))
+
+
+def test_one_fact_is_too_few() -> None:
+    with pytest.raises(Missing, match="at least 2 facts of a kind and 1 were drawn: raise --facts"):
+        estimate({"a": random_effects().first(1)}, lambda maps: maps["a"][:, 0, 0], np.random.default_rng(0))
 
 
 def test_places_on_a_map() -> None:

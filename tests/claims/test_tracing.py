@@ -52,7 +52,8 @@ def texts(**changed: Array) -> Texts:
     outside = np.where(np.arange(FACTS) < FACTS // 2, np.nan, 0.85)
     before = np.where(np.isnan(outside), np.nan, 0.0)
     other = np.where(np.arange(FACTS) % 5 == 0, 0.5, 0.1)
-    usual = Texts(0.9 * ones, 0.1 * ones, outside, np.stack([0.3 * ones, other, before], axis=1))
+    decisive = np.stack([0.3 * ones, other, before], axis=1)
+    usual = Texts(0.9 * ones, 0.1 * ones, outside, decisive, np.arange(FACTS) % 4 > 0)
     return replace(usual, **changed)
 
 
@@ -87,7 +88,7 @@ def verdict(name: str, evidence: Evidence) -> Verdict:
 
 def with_known(kind: str, rows: dict[int, list[float]]) -> Evidence:
     found = paper()
-    return replace(found, known=found.known | {kind: noisy(rows).first(60)})
+    return replace(found, known=found.known | {kind: noisy(rows, len(found.known[kind].total))})
 
 
 def with_texts(**changed: Array) -> Evidence:
@@ -149,7 +150,7 @@ LEAKING: dict[str, Callable[[], Evidence]] = {
     "gpt-j": lambda: with_known("attention", {LAST_SUBJECT: [0.1] * LAYERS}),
     "exceptions": lambda: with_texts(decisive=np.tile([0.3, 0.9, 0.9], (FACTS, 1))),
     "after-edit": lambda: replace(
-        paper(), edited=paper().edited | {"unedited": noisy({LAST_SUBJECT: EARLY}, 20)}
+        paper(), edited={kind: noisy({BEFORE: [2 * x for x in EARLY]}, 20) for kind in ("edited", "unedited")}
     ),
 }
 
@@ -202,9 +203,30 @@ def test_exceptions_are_facts_of_which_another_token_restores_clearly_more() -> 
     assert found.control == wilson(0, FACTS).scaled(100)
 
 
+def test_a_token_that_restores_nothing_is_no_exception_where_the_last_subject_token_does_harm() -> None:
+    found = measured("exceptions", with_texts(decisive=np.tile([-0.2, 0.0, 0.0], (FACTS, 1))))
+    assert found.value == found.control == wilson(0, FACTS).scaled(100)
+
+
 def test_kinds_with_fewer_facts_are_compared_on_the_first_facts_of_the_others() -> None:
     assert measured("mlp-mediation", paper()).value.n == 60
     assert measured("two-sites", paper()).value.n == FACTS
+
+
+def test_the_identity_is_that_of_answers_of_one_token() -> None:
+    found = paper()
+    found.known["hidden"].restored[~found.texts.one_token, LAST, -1] = 0.4
+    result = measured("last-state-restores", found)
+    assert (result.value.mean, result.value.n) == (pytest.approx(100.0), 75)
+    assert result.note == "75 of 100 answers are one token; of the others it restores 50.0 %"
+
+
+def test_the_unedited_model_is_told_in_units_of_the_edited_one() -> None:
+    found = paper()
+    found.edited["unedited"] = noisy({LAST_SUBJECT: [0.08] * LAYERS}, 20)
+    note = measured("after-edit", found).note
+    assert note.startswith("the unedited model, traced for the new object: ")
+    assert float(note.split(": ")[1].split()[0]) == pytest.approx(10.0, abs=2.0)
 
 
 def test_a_claim_about_gpt_j_is_not_measured_elsewhere_but_its_number_is_told() -> None:

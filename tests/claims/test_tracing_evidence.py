@@ -11,12 +11,22 @@ from claims.maps import ROLES
 from claims.models import Missing, OpenModel, open_model, shuffled_records
 from claims.settings import Settings
 from claims.tracing import CLAIMS
-from claims.tracing_evidence import FULL, SAMPLE, decisive, effects, gather, lenders, plans
+from claims.tracing_evidence import FULL, SAMPLE, Tracer, decisive, effects, gather, lenders, plans
 from claims.tracing_measures import Evidence
-from knowedit.models import fingerprint
-from knowedit.tracing import FixedNoise, RelativeNoise, Role, Trace, Window, causal_trace, summarise
+from knowedit.models import fingerprint, locate
+from knowedit.tracing import (
+    FixedNoise,
+    KnownFact,
+    RelativeNoise,
+    Role,
+    Trace,
+    Window,
+    causal_trace,
+    summarise,
+)
 
-SETTINGS = Settings(facts=2)
+SETTINGS = Settings(facts=2, seed=20)
+"""Two facts of which both have text before the subject, and an answer of one token."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +63,7 @@ def test_progress_ends_at_its_end(steps: list[tuple[int, int]]) -> None:
 def by_hand(model: OpenModel, i: int, **options: Any) -> Trace:
     """The trace of a drawn record, with the noise of its plain trace."""
     fact = shuffled_records(model, SETTINGS)[i].fact
-    seed = plans(12, 0, 3.0)["hidden"].seed_of(fact.text)
+    seed = plans(12, SETTINGS.seed, 3.0)["hidden"].seed_of(fact.text)
     generator = torch.Generator().manual_seed(seed)
     chosen = {"answer": fact.target_true, "corruption": RelativeNoise(3.0), "generator": generator}
     return causal_trace(model.lm, fact.prompt, fact.subject, **(chosen | options))
@@ -90,8 +100,25 @@ def test_each_kind_is_what_it_is_called_and_has_the_same_noise(
 def test_the_control_corrupts_the_token_before_the_subject_alone(
     model: OpenModel, evidence: Evidence
 ) -> None:
-    plain = [by_hand(model, i) for i in range(2)]
-    assert [bool(np.isnan(value)) for value in evidence.texts.outside] == [not t.subject[0] for t in plain]
+    plain = by_hand(model, 0)
+    start = plain.subject[0]
+    located = locate(
+        model.lm,
+        shuffled_records(model, SETTINGS)[0].fact.prompt,
+        shuffled_records(model, SETTINGS)[0].fact.subject,
+    )
+    moved = replace(located, start=start - 1, stop=start)
+    seed = plans(12, SETTINGS.seed, 3.0)["hidden"].seed_of(plain.text)
+    expected = causal_trace(
+        model.lm, moved, answer=plain.answer, generator=torch.Generator().manual_seed(seed)
+    ).corrupted_score
+    assert evidence.texts.outside[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_prompt_without_a_token_before_the_subject_has_no_control(model: OpenModel) -> None:
+    fact = next(r.fact for r in shuffled_records(model, SETTINGS) if r.fact.prompt.startswith("{}"))
+    tracer = Tracer(model.lm, "", plans(12, 0, 3.0), lambda: None)
+    assert np.isnan(tracer.outside(KnownFact(fact.text, fact.subject, str(fact.target_true))))
 
 
 def test_the_edited_model_says_the_new_object_and_the_unedited_one_does_not(evidence: Evidence) -> None:
@@ -102,7 +129,7 @@ def test_the_edited_model_says_the_new_object_and_the_unedited_one_does_not(evid
 
 def test_the_decisive_states_are_early_and_by_token(model: OpenModel) -> None:
     trace = by_hand(model, 0)
-    start, stop = trace.subject
+    stop = trace.subject[1]
     scores = torch.zeros_like(trace.scores)
     scores[:, stop - 1, 3] = 0.3
     scores[:, stop - 2, 8] = 0.4
@@ -110,7 +137,7 @@ def test_the_decisive_states_are_early_and_by_token(model: OpenModel) -> None:
     scores[:, -1, 8] = 0.8  # the last token
     invented = replace(trace, scores=scores, corrupted_scores=torch.zeros_like(trace.corrupted_scores))
     assert decisive(invented)[:2] == pytest.approx((0.3, 0.4))
-    assert np.isnan(decisive(invented)[2]) == (start == 0)
+    assert decisive(invented)[2] == 0.0
 
 
 def test_a_substituted_subject_has_another_answer_to_the_same_question(model: OpenModel) -> None:

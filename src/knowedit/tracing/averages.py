@@ -130,7 +130,7 @@ class AverageTrace:
         if not 0 <= layer < self.n_layers:
             raise InputError(f"layer {layer}: the average has layers 0 to {self.n_layers - 1}")
         mean, low, high = (float(part[row, layer]) for part in (self.mean, self.low, self.high))
-        return Interval(mean, low, high, int(self.counts[row]))
+        return Interval(mean, low, high, int(self.counts[row]), "student")
 
     def peak(self, role: Role) -> tuple[int, Interval]:
         """The layer whose mean is largest, and that mean. It is chosen after looking, so it is biased upward.
@@ -147,9 +147,7 @@ class AverageTrace:
         Raises:
             InputError: the folder does not exist.
         """
-        numbers = {
-            name: np.array([*vars(getattr(self, name)).values()], dtype=np.float64) for name in INTERVALS
-        }
+        numbers = {name: _numbers(getattr(self, name)) for name in INTERVALS}
         arrays = {name: getattr(self, name) for name in (*MAPS, *COLUMNS)} | numbers
         rest = {
             "roles": self.roles,
@@ -192,9 +190,13 @@ class AverageTrace:
         return found
 
 
+def _numbers(own: Interval) -> NDArray[np.float64]:
+    return np.array([own.mean, own.low, own.high, own.n], dtype=np.float64)
+
+
 def _interval(numbers: NDArray[np.float64]) -> Interval:
     mean, low, high, n = (float(number) for number in numbers)
-    return Interval(mean, low, high, int(n))
+    return Interval(mean, low, high, int(n), "student")
 
 
 def _require_shapes(average: AverageTrace) -> None:
