@@ -86,7 +86,7 @@ def test_the_json_holds_everything(tmp_path: Path) -> None:
     assert found["settings"] == {"facts": 7, "seed": 3, "device": "cpu", **none, "full": True, "noise": 1.5}
     assert found["summary"] == "Results: 1 HOLDS; nothing to look into."
     (result,) = found["results"]
-    assert result["measured"]["value"] == {"mean": 95.0, "low": 94.0, "high": 96.0, "n": 10}
+    assert result["measured"]["value"] == {"mean": 95.0, "low": 94.0, "high": 96.0, "n": 10, "method": ""}
     assert result["measured"]["control"]["mean"] == 5.0
     assert result["expectation"] == {"direction": "at least", "bound": 90.0}
     assert result["on_record"] == HOLDS | {"full": None}

@@ -42,8 +42,8 @@ def severing(plain: Either, mlp_severed: Either, attention_severed: Either) -> F
         for place, (trace, name, colour) in enumerate(zip(traces, NAMES, FILLS, strict=True)):
             effects, ends = _effects(trace)
             how: dict[str, Any] = {"color": colour, "edgecolor": "black", "linewidth": 0.4, "label": name}
-            bars = {"yerr": ends, "error_kw": {"elinewidth": 0.6, "capsize": 1.5}}
-            axes.bar(layers + (place - 1) * WIDTH, effects, WIDTH, **how, **bars)
+            how |= {"yerr": ends, "error_kw": {"elinewidth": 0.6, "capsize": 1.5}}
+            axes.bar(layers + (place - 1) * WIDTH, effects, WIDTH, **how)
         axes.axhline(0, color="black", linewidth=0.6)
         style.layer_axis(axes, plain.n_layers)
         axes.set_ylabel("restored − corrupted P")
@@ -75,7 +75,7 @@ def _check(traces: tuple[Trace, ...] | tuple[AverageTrace, ...]) -> None:
         )
     if len({_same(trace) for trace in traces}) > 1:
         raise InputError(
-            "the traces are of different prompts, models, parts or windows: compare traces that differ in what is severed"
+            "the traces are of different prompts, models, parts or windows: compare those that sever something else"
         )
 
 
