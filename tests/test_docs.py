@@ -43,6 +43,8 @@ def test_the_commands_of_the_readme_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = (bundled_models()["organism-gpt2"] / "statistics.txt").read_text(encoding="utf-8").splitlines()
     (tmp_path / "words.txt").write_text("\n".join(lines[:100]), encoding="utf-8")
+    records = (bundled_models()["organism-gpt2"] / "records_test.json").read_bytes()
+    (tmp_path / "counterfact.json").write_bytes(records)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.startswith("knowedit ")]
     assert len(lines) >= 5
