@@ -89,6 +89,10 @@ def draw(found: dict[str, dict[int, float]]):
             axes.set_ylabel("rise of the peak (MiB)" if memory else "processor seconds")
             axes.set_xlabel(name)
             axes.set_xticks(list(values), [str(value) for value in values])
+            heights = list(values.values())  # the measured ones: a power of ten would be a formula
+            axes.set_yticks(
+                heights, [f"{height:.2g}" if height < 10 else f"{height:.0f}" for height in heights]
+            )
             axes.minorticks_off()
             axes.set_title("memory, 100 draws" if memory else f"power {exponent(values):.2f}")
             if memory:
