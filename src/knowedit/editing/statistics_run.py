@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,13 +15,14 @@ from knowedit.editing.corpus import Corpus, texts_digest
 from knowedit.editing.key_sums import KeySums
 from knowedit.editing.moment_files import MLP_DOWN, moment_entries, moment_file
 from knowedit.editing.text_chunks import Chunk, Position, Reading, chunks
-from knowedit.errors import FileFormatError, InputError
+from knowedit.errors import InputError
 from knowedit.models import LanguageModel, fingerprint
-from knowedit.tensorfile import Kind, read_tensors, write_bytes, write_tensors
+from knowedit.runs import MANIFEST, manifest_bytes, read_manifest, require_same
+from knowedit.tensorfile import Kind, read_tensors, remove_leftovers, write_bytes, write_tensors
 
-MANIFEST: Final = "manifest.json"
 STATE: Final = "state.safetensors"
 STATE_KIND: Final = Kind("statistics_state", "1", "state of a statistics run", "knowedit stats")
+KIND: Final = "knowedit.statistics"
 SCHEMA: Final = 1
 PACKAGES: Final = ("knowedit", "torch", "transformers", "numpy", "scipy")
 
@@ -120,14 +120,14 @@ class StatisticsRun:
 
     def _begin(self, lm: LanguageModel, run: dict[str, Any]) -> dict[str, Any]:
         self._tidy(run["layers"])
-        found = read_manifest(self.out)
+        found = read_manifest(self.out, KIND, SCHEMA, "a statistics run")
         if found is not None:
-            _require_same(self.out, found["run"], run)
+            require_same(self.out, found["run"], run)
             return found
         self._require_no_moments(run["layers"])
         names = {"model": lm.name, "dtype": str(lm.dtype).removeprefix("torch."), "corpus": self.corpus.name}
         manifest = {
-            "kind": "knowedit.statistics",
+            "kind": KIND,
             "schema": SCHEMA,
             "complete": False,
             "names": names,
@@ -135,14 +135,13 @@ class StatisticsRun:
             "versions": {name: version(name) for name in PACKAGES},
             "layers": [],
         }
-        _write_manifest(self.out, manifest)
+        write_bytes(self.out / MANIFEST, manifest_bytes(manifest))
         return manifest
 
     def _tidy(self, layers: Sequence[int]) -> None:
         """Remove the temporary files of a process that was killed while it wrote."""
         for name in (MANIFEST, STATE, *(moment_file(layer, self.part) for layer in layers)):
-            for left in self.out.glob(f".{name}.*.tmp"):
-                left.unlink(missing_ok=True)
+            remove_leftovers(self.out / name)
 
     def _require_no_moments(self, layers: Sequence[int]) -> None:
         there = [name for layer in layers if (self.out / (name := moment_file(layer, self.part))).exists()]
@@ -200,7 +199,7 @@ class StatisticsRun:
             rows.append({"layer": layer, "file": name, "tokens": moment.count, "width": moment.dim, **row})
         seen = {"texts": here.texts, "tokens": here.tokens, "texts_sha256": here.digest}
         done = manifest | {"complete": True, "seen": seen, "layers": rows}
-        _write_manifest(self.out, done)
+        write_bytes(self.out / MANIFEST, manifest_bytes(done))
         (self.out / STATE).unlink(missing_ok=True)
         return done
 
@@ -241,45 +240,3 @@ class _Steps:
                 self._watch(Progress(start.texts + texts, start.tokens + done, self._fresh))
 
         return after_batch
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a run's folder, or None where there is none.
-
-    Raises:
-        FileFormatError: it is not one that this version reads.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path} is not JSON ({error}): restore it, or give another folder") from None
-    if not isinstance(found, dict) or (found.get("kind"), found.get("schema")) != (
-        "knowedit.statistics",
-        SCHEMA,
-    ):
-        raise FileFormatError(
-            f"{path} is not the manifest of a statistics run of schema {SCHEMA}: give another folder"
-        )
-    return found
-
-
-def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def _require_same(out: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    old, new = _flat(there), _flat(here)
-    differing = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-    if differing:
-        listed = "; ".join(f"{name} is {old.get(name)} there and {new.get(name)} here" for name in differing)
-        raise InputError(
-            f"{out} belongs to another run: {listed}; ask for the same to go on with it, or give another folder"
-        )
-
-
-def _flat(run: dict[str, Any]) -> dict[str, Any]:
-    corpus = {f"corpus {name}": value for name, value in run["corpus"].items()}
-    return {name: value for name, value in run.items() if name != "corpus"} | corpus

@@ -17,8 +17,8 @@ from knowedit.evaluation.record_seeds import record_generator
 from knowedit.evaluation.records import Record
 from knowedit.evaluation.run_folder import Outcome
 from knowedit.evaluation.scoring import Scorer, Table2Scores
-from knowedit.evaluation.sealed_lines import canonical
 from knowedit.models import Fingerprint, LanguageModel, fingerprint, load
+from knowedit.runs import canonical
 
 PACKAGES: Final = ("knowedit", "torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn")
 

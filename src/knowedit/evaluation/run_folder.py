@@ -8,7 +8,6 @@ gives back however the process ends.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,13 +17,23 @@ from types import TracebackType
 from typing import Any, Final
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.evaluation.sealed_lines import append_line, canonical, read_lines, sealed
-from knowedit.tensorfile import write_bytes
+from knowedit.runs import (
+    MANIFEST,
+    append_line,
+    canonical,
+    manifest_bytes,
+    read_lines,
+    require_same,
+    sealed,
+    try_lock,
+)
+from knowedit.runs import read_manifest as read_any_manifest
+from knowedit.tensorfile import remove_leftovers, write_bytes
 
-MANIFEST: Final = "manifest.json"
 RECORDS: Final = "records.jsonl"
 KIND: Final = "knowedit.evaluation"
 SCHEMA: Final = 1
+ADVICE: Final = "restore the file, or remove that line to have its record measured again"
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ def read_run(path: Path) -> Run:
     if manifest is None:
         raise InputError(f"{path} has no {MANIFEST}: expected the folder that knowedit evaluate --out named")
     lines = path / RECORDS
-    contents = read_lines(lines).contents if lines.is_file() else []
+    contents = read_lines(lines, ADVICE).contents if lines.is_file() else []
     return Run(path, manifest, _outcomes(contents, lines))
 
 
@@ -130,26 +139,16 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         FileFormatError: it is not one that this version reads.
         InputError: the run was condemned.
     """
-    path = folder / MANIFEST
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path} is not JSON ({error}): restore it, or give another folder") from None
-    if not isinstance(found, dict) or (found.get("kind"), found.get("schema")) != (KIND, SCHEMA):
-        raise FileFormatError(
-            f"{path} is not the manifest of an evaluation of schema {SCHEMA}: give another folder"
-        )
-    if "condemned" in found:
+    found = read_any_manifest(folder, KIND, SCHEMA, "an evaluation")
+    if found is not None and "condemned" in found:
         raise InputError(f"the run in {folder} cannot be used: {found['condemned']}")
     return found
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    content = manifest_bytes(manifest, allow_nan=False)
     try:
-        write_bytes(folder / MANIFEST, f"{text}\n".encode())
+        write_bytes(folder / MANIFEST, content)
     except OSError as error:
         raise InputError(
             f"{folder / MANIFEST} cannot be written ({error.strerror}): make room, or give another folder"
@@ -181,8 +180,7 @@ class RunFolder:
             raise InputError(
                 f"the folder {self.path} cannot be written ({error.strerror}): give another one"
             ) from None
-        for left in self.path.glob(f".{MANIFEST}.*.tmp"):  # of a process that was killed while it wrote
-            left.unlink(missing_ok=True)
+        remove_leftovers(self.path / MANIFEST)
         return self
 
     def __exit__(
@@ -205,17 +203,13 @@ class RunFolder:
 
     def _hold(self) -> int:
         """The descriptor of the locked file of lines."""
-        import fcntl  # not on Windows, where nothing else of this package would miss it
-
         path = self.path / RECORDS
         number = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(number):
             os.close(number)
             raise InputError(
                 f"another process is writing to {self.path}: wait until it ends, or give another folder"
-            ) from None
+            )
         if not path.exists() or os.fstat(number).st_ino != path.stat().st_ino:
             os.close(number)  # whoever held it took it away in between
             return self._hold()
@@ -234,7 +228,7 @@ class RunFolder:
             _write_manifest(self.path, content)
         else:
             require_same(self.path, found["run"], identity)
-        lines = read_lines(self.path / RECORDS)
+        lines = read_lines(self.path / RECORDS, ADVICE)
         os.ftruncate(self._number, lines.end)
         return read_run(self.path)
 
@@ -251,31 +245,3 @@ class RunFolder:
         manifest = read_manifest(self.path)
         assert manifest is not None
         _write_manifest(self.path, manifest | {"condemned": why})
-
-
-def require_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Refuse to go on with another run; compares what both say.
-
-    Raises:
-        InputError: with every difference.
-    """
-    if listed := differences(there, here):
-        raise InputError(
-            f"{folder} belongs to another run: {listed}; ask for the same to go on with it, or give another "
-            "folder"
-        )
-
-
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """What two identities say differently, for people; empty where they are the same."""
-    old, new = _flat(json.loads(canonical(there))), _flat(json.loads(canonical(here)))
-    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-    return "; ".join(f"{name} is {old.get(name)} there and {new.get(name)} here" for name in names)
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, inner in value.items():
-        at = f"{prefix}{name}"
-        found |= _flat(inner, f"{at} ") if isinstance(inner, Mapping) else {at: inner}
-    return found

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
-from knowedit.errors import FileFormatError, InputError
+from knowedit.errors import InputError
+from knowedit.runs import append_line, damaged_line, read_lines, sealed, try_lock
 
-SUM = "sha256"
+ADVICE: Final = "remove that line and those after it to measure them again, or give another folder"
+"""A record belongs to the fact in its place, so that no line can be taken out between others."""
 
 
 class Journal:
@@ -35,8 +34,7 @@ class Journal:
 
     def __enter__(self) -> Journal:
         try:
-            # Unbuffered: a record is handed to the system in one piece.
-            self._stream = self._path.open("a+b", buffering=0)
+            self._number = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         except OSError as error:
             raise InputError(
                 f"{self._path} cannot be written ({error.strerror}): give another folder"
@@ -45,50 +43,33 @@ class Journal:
             self._lock()
             self.records = self._read()
         except BaseException:
-            self._stream.close()
+            os.close(self._number)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
+        os.close(self._number)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write a record at the end, and wait until it is on the disk."""
-        line = json.dumps(record | {SUM: _digest(record)}, ensure_ascii=False) + "\n"
-        self._stream.write(line.encode())
-        os.fsync(self._stream.fileno())
+        """Write a record at the end, and wait until it is on the disk.
+
+        Raises:
+            InputError: the disk is full, or the file cannot be written; the lines before are as they were.
+        """
+        append_line(self._number, sealed(record), self._path)
         self.records.append(record)
 
     def _lock(self) -> None:
-        try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not try_lock(self._number):
             raise InputError(
                 f"another process writes to {self._path}: wait until it has ended, or give another folder"
-            ) from None
+            )
 
     def _read(self) -> list[dict[str, Any]]:
-        self._stream.seek(0)
-        *lines, torn = self._stream.read().split(b"\n")
-        if torn:
-            self._stream.truncate(sum(len(line) + 1 for line in lines))
-        return [self._record(number, line) for number, line in enumerate(lines, 1)]
-
-    def _record(self, number: int, line: bytes) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = json.loads(line)
-            whole = found.pop(SUM) == _digest(found)
-        except (ValueError, KeyError, AttributeError, TypeError):
-            whole = False
-        if not whole:
-            raise FileFormatError(
-                f"line {number} of {self._path} is not as it was written: remove that line and those after it to "
-                "measure them again, or give another folder"
-            )
-        return found
-
-
-def _digest(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+        lines = read_lines(self._path, ADVICE)
+        if lines.rest.endswith(b"\n"):
+            raise damaged_line(len(lines.contents) + 1, self._path, ADVICE)
+        os.ftruncate(self._number, lines.end)
+        return lines.contents

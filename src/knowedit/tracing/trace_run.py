@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ from typing import Any, Final, TypeAlias
 
 from knowedit.errors import FileFormatError, InputError, KnoweditError
 from knowedit.models import LanguageModel, fingerprint
-from knowedit.tensorfile import write_bytes
+from knowedit.runs import MANIFEST, manifest_bytes, require_same
+from knowedit.runs import read_manifest as read_any_manifest
+from knowedit.tensorfile import remove_leftovers, write_bytes
 from knowedit.tracing.averages import AverageTrace, average_summaries
 from knowedit.tracing.journal import Journal
 from knowedit.tracing.known import KnownFact, facts_digest
@@ -21,7 +22,6 @@ from knowedit.tracing.reading import UnpredictedAnswer
 from knowedit.tracing.setting import TraceSetting
 from knowedit.tracing.summary import FactSummary, summarise
 
-MANIFEST: Final = "manifest.json"
 RECORDS: Final = "records.jsonl"
 AVERAGE: Final = "average.safetensors"
 KIND: Final = "knowedit.trace_run"
@@ -114,7 +114,7 @@ class TraceRun:
         run = {"model": digest, **facts, **plan}
         found = read_manifest(self.folder)
         if found is not None:
-            _require_same(self.folder, found["run"], run)
+            require_same(self.folder, found["run"], run)
         elif journal.records:
             raise InputError(
                 f"{self.folder} holds records and no {MANIFEST}: expected a new folder or that of an earlier run; "
@@ -149,8 +149,8 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"the folder {folder} cannot be made ({error.strerror}): give another one") from None
-    for left in [*folder.glob(f".{MANIFEST}.*.tmp"), *folder.glob(f".{AVERAGE}.*.tmp")]:
-        left.unlink(missing_ok=True)  # of a process that was killed while it wrote
+    for name in (MANIFEST, AVERAGE):
+        remove_leftovers(folder / name)
 
 
 def _result(records: Sequence[dict[str, Any]], setting: TraceSetting) -> TraceResult:
@@ -173,19 +173,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     Raises:
         FileFormatError: it is not one that this version reads.
     """
-    path = folder / MANIFEST
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path} is not JSON ({error}): restore it, or give another folder") from None
-    own = found if isinstance(found, dict) else {}
-    if (own.get("kind"), own.get("schema")) != (KIND, SCHEMA) or not isinstance(own.get("run"), dict):
-        raise FileFormatError(
-            f"{path} is not the manifest of a trace run of schema {SCHEMA}: give another folder"
-        )
-    return own
+    found = read_any_manifest(folder, KIND, SCHEMA, "a trace run")
+    if found is not None and not isinstance(found.get("run"), dict):
+        raise FileFormatError(f"{folder / MANIFEST} does not say which run it is of: give another folder")
+    return found
 
 
 def _write_manifest(folder: Path, run: dict[str, Any], lm: LanguageModel) -> None:
@@ -196,15 +187,4 @@ def _write_manifest(folder: Path, run: dict[str, Any], lm: LanguageModel) -> Non
         "run": run,
         "versions": {name: version(name) for name in PACKAGES},
     }
-    write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def _require_same(folder: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    differing = [name for name in sorted(there.keys() | here.keys()) if there.get(name) != here.get(name)]
-    if differing:
-        listed = "; ".join(
-            f"{name} is {there.get(name)} there and {here.get(name)} here" for name in differing
-        )
-        raise InputError(
-            f"{folder} belongs to another run: {listed}; ask for the same to go on with it, or give another folder"
-        )
+    write_bytes(folder / MANIFEST, manifest_bytes(manifest))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from knowedit.errors import FileFormatError, InputError
 
-SEAL: Final = "seal"
+SEAL: Final = "sha256"
 DIGITS: Final = 16
 
 
@@ -27,7 +27,7 @@ def canonical(value: Any) -> str:
 
 
 def sealed(content: Mapping[str, Any]) -> bytes:
-    """One line: the content and, under ``seal``, the first digits of its SHA-256.
+    """One line: the content and, under ``sha256``, the first digits of its SHA-256.
 
     Raises:
         ValueError: a number that is NaN or infinite.
@@ -54,34 +54,58 @@ class Lines:
     Attributes:
         contents: of the whole lines, in their order.
         end: the byte after the last of them; what follows was not written to its end.
+        rest: what follows.
     """
 
     contents: list[dict[str, Any]]
     end: int
+    rest: bytes
 
 
-def read_lines(path: Path) -> Lines:
+def read_lines(path: Path, advice: str) -> Lines:
     """Read all whole lines.
 
     Only the last line can be unfinished, since a line is flushed to the disk before the next is begun.
 
+    Args:
+        path: the file.
+        advice: what to do about a line that is not as it was written.
+
     Raises:
         FileFormatError: a line before the last is not as it was written.
     """
-    contents, end = [], 0
+    contents: list[dict[str, Any]] = []
+    end = 0
     pieces = [piece for piece in re.split(rb"(?<=\n)", path.read_bytes()) if piece]
     for number, piece in enumerate(pieces, start=1):
         content = unsealed(piece)
         if content is None:
             if number < len(pieces):
-                raise FileFormatError(
-                    f"line {number} of {path} is not as it was written: restore the file, or remove that line "
-                    "to have its record measured again"
-                )
-            break
+                raise damaged_line(number, path, advice)
+            return Lines(contents, end, piece)
         contents.append(content)
         end += len(piece)
-    return Lines(contents, end)
+    return Lines(contents, end, b"")
+
+
+def damaged_line(number: int, path: Path, advice: str) -> FileFormatError:
+    """The error that names a line, from 1."""
+    return FileFormatError(f"line {number} of {path} is not as it was written: {advice}")
+
+
+def try_lock(number: int) -> bool:
+    """Lock an open file for this process, which gives it back however it ends; False if another one has it.
+
+    Args:
+        number: the descriptor.
+    """
+    import fcntl  # not on Windows, where nothing else of this package would miss it
+
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def append_line(number: int, line: bytes, path: Path) -> None:
