@@ -26,7 +26,7 @@ from claims.problems import (
 from claims.registry import Claim, Expectation, Measured, Progress, Section
 from claims.settings import Settings
 from claims.theorems import THEOREMS
-from knowedit.evaluation.intervals import Interval
+from knowedit.intervals import Interval
 from knowedit.linalg import insert_key_value
 
 BOUND = 1e-6

@@ -13,7 +13,7 @@ from claims.registry import Claim, Expectation, Measured, Progress, Section
 from claims.settings import Settings
 from knowedit.evaluation import Count, Record, Table1, iter_records
 from knowedit.evaluation.counts import PAPER
-from knowedit.evaluation.intervals import Interval
+from knowedit.intervals import Interval
 
 VARIABLE = "KNOWEDIT_DATA"
 FILE = Path("counterfact") / "counterfact_compact.jsonl"

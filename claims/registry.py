@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from claims.models import OpenModel
 from claims.settings import Settings
-from knowedit.evaluation.intervals import Interval
+from knowedit.intervals import Interval
 
 MATRICES = "random matrices"
 """What stands for a model's name where a claim needs none."""

@@ -16,7 +16,7 @@ from claims.record import Record
 from claims.registry import Claim, Section, Sections, claims_of
 from claims.settings import Settings
 from claims.verdicts import Result, Verdict
-from knowedit.evaluation.intervals import Interval
+from knowedit.intervals import Interval
 from knowedit.tensorfile import write_bytes
 
 NAME = "claims-report"

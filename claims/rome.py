@@ -6,7 +6,6 @@ then only read the scores.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,8 +17,8 @@ from claims.models import OpenModel, draw_records
 from claims.registry import Claim, Expectation, Measured, Progress, Section
 from claims.settings import Settings
 from knowedit.editing import ROME, Edit, PrefixPlan, sample_prefixes, subject_key
-from knowedit.evaluation import Record, RecordScores, score_record
-from knowedit.evaluation.intervals import Interval, bootstrap, paired, wilson
+from knowedit.evaluation import Record, RecordScores, record_seed, score_record
+from knowedit.intervals import Interval, bootstrap, paired, wilson
 from knowedit.linalg import LowRank, insert_key_value
 from knowedit.models import LanguageModel, fingerprint
 
@@ -91,11 +90,6 @@ def _outcomes(model: OpenModel, records: Sequence[Record], seed: int) -> Iterato
             elsewhere=_scored(model.lm, inserted_at(model, edit, _key(model, edit, other)), record),
             everyone=_scored(model.lm, without_statistics(model, edit, average), record),
         )
-
-
-def record_seed(seed: int, case_id: int) -> int:
-    """A generator's seed for one record, so that its edit does not depend on the other records."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {case_id}".encode()).digest()[:7])
 
 
 def _other_subject(records: Sequence[Record], i: int) -> str:

@@ -12,11 +12,11 @@ import torch
 from claims.maps import ROLES, Array, Effects, early
 from claims.models import Missing, OpenModel, shuffled_records
 from claims.registry import Progress
-from claims.rome import EDITOR, record_seed
+from claims.rome import EDITOR
 from claims.settings import Settings
 from claims.tracing_measures import Evidence, Texts
 from knowedit.errors import InputError
-from knowedit.evaluation import Record
+from knowedit.evaluation import Record, record_seed
 from knowedit.models import LanguageModel, fingerprint
 from knowedit.tracing import (
     FactSummary,

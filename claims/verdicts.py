@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from claims.registry import Claim, Expectation, Measured
-from knowedit.evaluation.intervals import Interval
+from knowedit.intervals import Interval
 
 
 class Verdict(StrEnum):

@@ -189,7 +189,7 @@ def test_no_committed_text_names_a_machine_or_a_registry() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "cd /work/main",
+        "cd /work/there",
         'path = "/home/me/x"',
         "see /tmp/a.txt",
         r"C:\models",

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from claims.registry import Claim, Expectation, Measured, Section
-from knowedit.evaluation.intervals import Interval
+from knowedit.intervals import Interval
 
 BOUND = 90.0
 

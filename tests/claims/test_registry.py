@@ -9,7 +9,7 @@ from claims.catalogue import SECTIONS
 from claims.record import load_record
 from claims.registry import MATRICES, Claim, claims_of, select
 from claims.verdicts import Verdict, judge
-from knowedit.evaluation.intervals import Interval
+from knowedit.intervals import Interval
 from tests.claims.fakes import fake_claim, fake_section
 
 NAMED_IN_THE_PAPER_NOTES = {

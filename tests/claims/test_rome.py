@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from claims.registry import Measured
-from claims.rome import CLAIMS, Evidence, Outcome, record_seed
+from claims.rome import CLAIMS, Evidence, Outcome
 from claims.verdicts import Verdict, assess
-from knowedit.evaluation import Pair, RecordScores
-from knowedit.evaluation.intervals import wilson
+from knowedit.evaluation import Pair, RecordScores, record_seed
+from knowedit.intervals import wilson
 
 RECORDS = 60
 

@@ -7,7 +7,7 @@ import pytest
 
 from claims.registry import Direction, Expectation, Measured
 from claims.verdicts import Verdict, assess, judge
-from knowedit.evaluation.intervals import Interval
+from knowedit.intervals import Interval
 from tests.claims.fakes import around, fake_claim
 
 JUDGED: dict[str, tuple[Direction, float, float, Verdict]] = {

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
-from types import ModuleType
 
 import pytest
 
 from knowedit.cli.windows import parse_window
 from knowedit.errors import InputError
-from knowedit.tracing import AverageTrace, KnownFact, TraceRun, Window, load_known_facts, save_known_facts
+from knowedit.tracing import (
+    AverageTrace,
+    KnownFact,
+    TraceRun,
+    Window,
+    figures,
+    load_known_facts,
+    save_known_facts,
+)
 from knowedit.tracing.trace_run import RECORDS
 
 FACTS = [
@@ -73,10 +79,8 @@ def test_ctrl_c_says_how_to_go_on(run, facts, tmp_path, monkeypatch):
 
 def test_a_picture_is_drawn_of_the_average(run, facts, monkeypatch):
     drawn = []
-    figures = ModuleType("knowedit.tracing.figures")
-    figures.average_lines = lambda *averages: averages
-    figures.save = lambda figure, path: drawn.append((figure, path.name))
-    monkeypatch.setitem(sys.modules, "knowedit.tracing.figures", figures)
+    monkeypatch.setattr(figures, "average_lines", lambda *averages: averages)
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append((figure, path.name)))
     arguments = ("trace-average", "--facts", facts, "--draws", 1, "--limit", 1, "--out", "a")
     run(*arguments, "--picture", "a.png")
     [((average,), name)] = drawn

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from knowedit.errors import InputError
-from knowedit.evaluation.intervals import Interval, bootstrap, paired, wilson
-from knowedit.intervals import student, student_interval
+from knowedit.intervals import Interval, bootstrap, paired, student, student_interval, wilson
 
 Z = 1.959963984540054
 

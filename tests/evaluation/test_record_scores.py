@@ -27,7 +27,7 @@ from knowedit.evaluation import (
     summarise,
     text_entropy,
 )
-from knowedit.evaluation.intervals import normal
+from knowedit.intervals import normal
 from tests.evaluation import oracles
 from tests.evaluation.test_scores import RECORD
 

@@ -11,9 +11,9 @@ from typing import Final
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
-from knowedit.cli.output import console, print_json, stderr
+from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, stderr
 from knowedit.cli.table import print_table
 from knowedit.editing import FineTuning, profile
 from knowedit.errors import InputError
@@ -32,7 +32,6 @@ from knowedit.registry import bundled_models
 METHODS: Final = ("none", "rome", "ft", "ft+l", "attn-edit")
 TUNED: Final = {"ft": FineTuning.ft, "ft+l": FineTuning.ft_l, "attn-edit": FineTuning.attn_edit}
 LABELS: Final = {"rome": "ROME", "ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit"}
-INTERRUPTED: Final = 130
 SOME_FAILED: Final = 1
 
 
@@ -177,16 +176,9 @@ def summary(run: Run) -> dict[str, object]:
 
 
 def _watched(run: EvaluationRun, executor: Executor, request: EvaluateRequest, total: int) -> Run:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[failed]}"),
-        TimeRemainingColumn(),
-    )
     try:
-        with Progress(*columns, console=stderr, transient=True) as bar:
-            watch = _Watch(bar, bar.add_task("opening the model", total=total, failed=""))
+        with counting_bar() as bar:
+            watch = _Watch(bar, bar.add_task("opening the model", total=total, note=""))
             return run.gather(executor, watch=watch, retry=request.retry)
     except KeyboardInterrupt:
         command = shlex.join(["knowedit", *sys.argv[1:]])
@@ -209,7 +201,7 @@ class _Watch:
             return
         self._failed += outcome.scores is None
         failed = f"{self._failed:,} failed" if self._failed else ""
-        self._bar.update(self._task, completed=done, failed=failed)
+        self._bar.update(self._task, completed=done, note=failed)
 
 
 def _print_failures(run: Run) -> None:

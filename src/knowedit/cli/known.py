@@ -7,26 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from knowedit.cli.output import console, print_json, stderr
+from knowedit.cli.output import console, counting_bar, print_json, stderr
 from knowedit.errors import InputError
 from knowedit.evaluation import TEST_FILE, TRAIN_FILE, load_records
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel, load
 from knowedit.tracing import KnownFact, recall_facts, save_known_facts
-
-
-def progress_bar() -> Progress:
-    """A bar that counts facts."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("facts{task.fields[note]}"),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=stderr, transient=True)
 
 
 def facts_to_ask(lm: LanguageModel, records: Path | None) -> list[Fact]:
@@ -50,10 +37,10 @@ def collect(lm: LanguageModel, facts: Sequence[Fact], limit: int | None) -> list
     """What the model knows of ``facts``, as Appendix B.1 has it; at most ``limit``, the first ones.
 
     Raises:
-        InputError: nothing.
+        InputError: it knows none of them.
     """
     found: dict[KnownFact, None] = {}
-    with progress_bar() as bar:
+    with counting_bar("facts") as bar:
         task = bar.add_task("asking", total=len(facts), note="")
         for known in recall_facts(lm, facts):
             if known is not None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
 from knowedit.errors import KnoweditError
+
+INTERRUPTED: Final = 130
+"""The exit code of a command that was interrupted, as shells have it."""
 
 console = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -31,6 +35,18 @@ class ErrorLine(TyperGroup):
 def print_json(value: Any) -> None:
     """One JSON value on standard output."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def counting_bar(unit: str = "") -> Progress:
+    """A bar that counts, with the time left; a task has a field ``note``, shown behind the unit."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit + "{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=stderr, transient=True)
 
 
 def percent(share: float) -> str:

@@ -11,6 +11,7 @@ import torch
 from rich.markup import escape
 
 from knowedit.cli.heat import best_cells, heat_table, total
+from knowedit.cli.noise import chosen_noise
 from knowedit.cli.output import console, print_json, stderr
 from knowedit.cli.stack import load_edits, stacked
 from knowedit.cli.windows import parse_window
@@ -18,9 +19,7 @@ from knowedit.errors import InputError
 from knowedit.models import LanguageModel, fingerprint, load
 from knowedit.tracing import (
     Corruption,
-    GaussianNoise,
     Part,
-    RelativeNoise,
     Severed,
     Substitution,
     Trace,
@@ -76,9 +75,7 @@ class TraceRequest:
             raise InputError("give only one of --noise, --relative-noise and --substitute")
         if self.substitute is not None:
             return Substitution(self.substitute)
-        if self.noise is not None:
-            return GaussianNoise(self.noise)
-        return RelativeNoise() if self.relative_noise is None else RelativeNoise(self.relative_noise)
+        return chosen_noise(self.noise, self.relative_noise)
 
     def window_for(self, part: Part, n_layers: int) -> Window:
         """The window of one part: with ``all``, the paper's single states and windows of sublayers."""

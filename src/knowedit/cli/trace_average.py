@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,30 +11,26 @@ from rich.markup import escape
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from knowedit.cli.known import collect, facts_to_ask, progress_bar
-from knowedit.cli.output import console, percent, print_json, stderr
+from knowedit.cli.known import collect, facts_to_ask
+from knowedit.cli.noise import chosen_noise
+from knowedit.cli.output import INTERRUPTED, console, counting_bar, percent, print_json, stderr
 from knowedit.cli.windows import parse_window
 from knowedit.errors import InputError
 from knowedit.intervals import Interval
 from knowedit.models import LanguageModel, load
 from knowedit.tracing import (
     Corruption,
-    GaussianNoise,
     KnownFact,
     Part,
-    RelativeNoise,
     Severed,
     TracePlan,
     TraceProgress,
     TraceResult,
     TraceRun,
+    figures,
     load_known_facts,
 )
 from knowedit.tracing.trace_run import AVERAGE
-
-PICTURES = (".png", ".svg", ".pdf")
-STOPPED = 130
-"""The exit code of a command that was interrupted, as shells have it."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +59,7 @@ class AverageRequest:
         """
         if self.noise is not None and self.relative_noise is not None:
             raise InputError("--noise and --relative-noise were both given: give one of them")
-        if self.noise is not None:
-            return GaussianNoise(self.noise)
-        return RelativeNoise() if self.relative_noise is None else RelativeNoise(self.relative_noise)
+        return chosen_noise(self.noise, self.relative_noise)
 
     def plan(self, n_layers: int) -> TracePlan:
         """How each fact is traced; single states and windows of sublayers where no window is given.
@@ -118,19 +111,18 @@ def run_trace_average(request: AverageRequest, *, as_json: bool) -> None:
 def _check_picture(path: Path | None) -> None:
     if path is None:
         return
-    if path.suffix.lower() not in PICTURES:
-        raise InputError(f"{path} ends with {path.suffix!r}: expected one of {', '.join(PICTURES)}")
+    if path.suffix.lower() not in figures.SUFFIXES:
+        raise InputError(f"{path} ends with {path.suffix!r}: expected one of {', '.join(figures.SUFFIXES)}")
     if not path.parent.is_dir():
         raise InputError(f"the folder {path.parent} does not exist: create it, or give another --picture")
 
 
 def _draw(result: TraceResult, path: Path) -> None:
-    figures: Any = import_module("knowedit.tracing.figures")  # matplotlib is slow to import
     figures.save(figures.average_lines(result.average), path)
 
 
 def _watched(run: TraceRun) -> TraceResult:
-    with progress_bar() as bar:
+    with counting_bar("facts") as bar:
         watch = _Watch(bar)
         try:
             return run.measure(watch)
@@ -139,7 +131,7 @@ def _watched(run: TraceRun) -> TraceResult:
             stderr.print(
                 f"stopped after {watch.done} of {len(run.facts)} facts: the same command goes on from there"
             )
-            raise typer.Exit(STOPPED) from None
+            raise typer.Exit(INTERRUPTED) from None
 
 
 class _Watch:

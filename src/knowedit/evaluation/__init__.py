@@ -8,7 +8,6 @@ from knowedit.evaluation.entropy import ngram_entropy, text_entropy, words_and_m
 from knowedit.evaluation.evidence import Comparison, is_stale, verify
 from knowedit.evaluation.executors import Crew, Executor, InProcess
 from knowedit.evaluation.hub_records import load_hub
-from knowedit.evaluation.intervals import Interval
 from knowedit.evaluation.measures import Measures, TextMeasures
 from knowedit.evaluation.measuring import EditingPlan, Plan, Station
 from knowedit.evaluation.methods import Method, Plain, Prepared, Unedited
@@ -28,6 +27,7 @@ from knowedit.evaluation.table_text import csv_text, markdown
 from knowedit.evaluation.tables import Row, Table, make_table, paper_rows, run_row
 from knowedit.evaluation.texts import TextScores
 from knowedit.evaluation.tfidf import TfIdf
+from knowedit.intervals import Interval
 
 __all__ = [
     "COLUMNS",

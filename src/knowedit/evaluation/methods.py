@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeAlias, cast
 
 import torch
 
 from knowedit.editing.edit import Edit
+from knowedit.editing.editor import Editor
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel
 
@@ -63,12 +64,8 @@ class Unedited:
         return Prepared(lambda *_: None, {})
 
 
-class PlainEditor(Protocol):
+class PlainEditor(Editor, Protocol):
     """An editor that needs nothing but the model, the fact and a generator."""
-
-    def edit(self, lm: LanguageModel, facts: Sequence[Fact], *, generator: torch.Generator | None) -> Edit:
-        """Compute the edit."""
-        ...
 
     def resolve(self, lm: LanguageModel) -> PlainEditor:
         """The same editor with everything filled in that depends on the model."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from knowedit.errors import InputError
 from knowedit.evaluation.columns import COLUMNS
-from knowedit.evaluation.intervals import Interval, bootstrap, normal
 from knowedit.evaluation.scores import RecordScores
+from knowedit.intervals import Interval, bootstrap, normal
 
 Method = Literal["bootstrap", "normal"]
 

@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterator
 
 from knowedit.evaluation.columns import COLUMNS
-from knowedit.evaluation.intervals import Interval
 from knowedit.evaluation.tables import F1_BELOW, F2_LOSS, Row, Table
+from knowedit.intervals import Interval
 
 NOT_MEASURED = "–"
 

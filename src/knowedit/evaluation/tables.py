@@ -13,10 +13,10 @@ import numpy as np
 
 from knowedit.errors import InputError
 from knowedit.evaluation.columns import COLUMNS
-from knowedit.evaluation.intervals import Interval
 from knowedit.evaluation.run_folder import Run
 from knowedit.evaluation.scores import RecordScores
 from knowedit.evaluation.summary import summarise
+from knowedit.intervals import Interval
 
 UNEDITED: Final = "none"
 F1_BELOW: Final = 80.0

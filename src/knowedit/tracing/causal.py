@@ -72,8 +72,8 @@ def causal_trace(
         UnpredictedAnswer: the model says something else than ``answer``.
     """
     window = (Window() if window is None else window).check(lm.n_layers)
-    _check_choice("part", part, get_args(Part))
-    _check_choice("sever", sever, (None, *get_args(Severed)))
+    check_choice("part", part, get_args(Part))
+    check_choice("sever", sever, (None, *get_args(Severed)))
     if memory < 1:
         raise InputError(f"memory is {memory}, expected a number of bytes: the default is {MEMORY}")
     corruption = RelativeNoise() if corruption is None else corruption
@@ -100,17 +100,28 @@ def causal_trace(
         corrupted_scores=baseline,
         scores=scores,
         noise=corrupted.noise,
-        provenance=TraceProvenance(
-            model=lm.name,
-            digest=fingerprint(lm, with_edits=True).digest if digest is None else digest,
-            dtype=str(lm.dtype).removeprefix("torch."),
-            corruption=corruption.settings(),
-            seed=None if generator is None or not corruption.random else generator.initial_seed(),
-            versions={name: version(name) for name in ("knowedit", "torch", "transformers")},
-        ),
+        provenance=_provenance(lm, corruption, generator, digest),
     )
 
 
-def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+def _provenance(
+    lm: LanguageModel, corruption: Corruption, generator: torch.Generator | None, digest: str | None
+) -> TraceProvenance:
+    return TraceProvenance(
+        model=lm.name,
+        digest=fingerprint(lm, with_edits=True).digest if digest is None else digest,
+        dtype=str(lm.dtype).removeprefix("torch."),
+        corruption=corruption.settings(),
+        seed=None if generator is None or not corruption.random else generator.initial_seed(),
+        versions={name: version(name) for name in ("knowedit", "torch", "transformers")},
+    )
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises:
+        InputError: with the choices.
+    """
     if value not in choices:
         raise InputError(f"{name} is {value!r}: use one of {', '.join(map(repr, choices))}")

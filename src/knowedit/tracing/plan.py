@@ -11,7 +11,7 @@ import torch
 
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel
-from knowedit.tracing.causal import MEMORY, causal_trace
+from knowedit.tracing.causal import MEMORY, causal_trace, check_choice
 from knowedit.tracing.corruption import DRAWS, Corruption, GaussianNoise, RelativeNoise, Substitution
 from knowedit.tracing.known import KnownFact
 from knowedit.tracing.setting import TraceSetting, shared_settings
@@ -54,8 +54,8 @@ class TracePlan:
     memory: int = MEMORY
 
     def __post_init__(self) -> None:
-        _check_choice("part", self.part, get_args(Part))
-        _check_choice("sever", self.sever, (None, *get_args(Severed)))
+        check_choice("part", self.part, get_args(Part))
+        check_choice("sever", self.sever, (None, *get_args(Severed)))
         _check_range("draws", self.draws, 1, None if self.corruption.random else 1)
         _check_range("seed", self.seed, 0, LARGEST_SEED)
         _check_range("memory", self.memory, 1, None)
@@ -153,11 +153,6 @@ class TracePlan:
             raise InputError(
                 f"these are not the settings of a plan ({error}): expected what TracePlan.to_json gives"
             ) from None
-
-
-def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} is {value!r}: use one of {', '.join(map(repr, choices))}")
 
 
 def _check_range(name: str, value: int | None, least: int, most: int | None) -> None:
