@@ -21,7 +21,7 @@ GROUND_LIBRARIES: dict[str, set[str]] = {
     "facts": set(),
     "intervals": {"numpy", "scipy"},
     "registry": set(),
-    "runs": set(),
+    "resumable": set(),
     "tensorfile": {"numpy", "safetensors"},
 }
 """The parts of the lowest layer, and what each needs besides the standard library and errors."""

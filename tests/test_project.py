@@ -167,6 +167,12 @@ def committed_files() -> list[Path]:
     return sorted({Path(name) for name in done.stdout.split("\0") if name})
 
 
+def test_no_module_is_left_out_of_the_repository() -> None:
+    """A folder whose name .gitignore knows would work here and be missing in every clone."""
+    there = {path.relative_to(ROOT) for path in (ROOT / "src").rglob("*.py")}
+    assert there - set(committed_files()) == set()
+
+
 def committed_texts() -> Iterator[tuple[Path, str]]:
     """Path and content of every file that is text."""
     for path in committed_files():

@@ -15,7 +15,7 @@ from knowedit.evaluation.executors import DEATHS
 from knowedit.evaluation.processes import Processes
 from knowedit.evaluation.run import EvaluationRun, records_identity
 from knowedit.evaluation.run_folder import ADVICE, RECORDS, RunFolder, read_run
-from knowedit.runs import MANIFEST, read_lines, sealed, unsealed
+from knowedit.resumable import MANIFEST, read_lines, sealed, unsealed
 from tests.evaluation.stubs import StubPlan, make_records
 
 FAILING = (6, 21)

@@ -17,7 +17,7 @@ from knowedit.editing.moment_files import MLP_DOWN, moment_entries, moment_file
 from knowedit.editing.text_chunks import Chunk, Position, Reading, chunks
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel, fingerprint
-from knowedit.runs import MANIFEST, manifest_bytes, read_manifest, require_same
+from knowedit.resumable import MANIFEST, manifest_bytes, read_manifest, require_same
 from knowedit.tensorfile import Kind, read_tensors, remove_leftovers, write_bytes, write_tensors
 
 STATE: Final = "state.safetensors"

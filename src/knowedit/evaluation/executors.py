@@ -15,7 +15,7 @@ from knowedit.errors import InputError
 from knowedit.evaluation.measuring import Identity, Plan, Station
 from knowedit.evaluation.records import Record
 from knowedit.evaluation.run_folder import Outcome
-from knowedit.runs import differences
+from knowedit.resumable import differences
 
 DEATHS: Final = 2
 """A record in whose measurement so many workers died is one that failed."""

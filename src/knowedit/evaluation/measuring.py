@@ -18,7 +18,7 @@ from knowedit.evaluation.records import Record
 from knowedit.evaluation.run_folder import Outcome
 from knowedit.evaluation.scoring import Scorer, Table2Scores
 from knowedit.models import Fingerprint, LanguageModel, fingerprint, load
-from knowedit.runs import canonical
+from knowedit.resumable import canonical
 
 PACKAGES: Final = ("knowedit", "torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn")
 

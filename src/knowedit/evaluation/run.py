@@ -14,7 +14,7 @@ from knowedit.evaluation.executors import Executor, InProcess
 from knowedit.evaluation.measuring import Plan
 from knowedit.evaluation.records import Record
 from knowedit.evaluation.run_folder import Outcome, Run, RunFolder, read_run
-from knowedit.runs import canonical
+from knowedit.resumable import canonical
 
 Watch: TypeAlias = Callable[[int, int, Outcome | None], None]
 """Called with the records that are done, all records, and the latest outcome (None at the start)."""

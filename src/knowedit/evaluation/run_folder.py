@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.runs import (
+from knowedit.resumable import (
     MANIFEST,
     append_line,
     canonical,
@@ -27,7 +27,7 @@ from knowedit.runs import (
     sealed,
     try_lock,
 )
-from knowedit.runs import read_manifest as read_any_manifest
+from knowedit.resumable import read_manifest as read_any_manifest
 from knowedit.tensorfile import remove_leftovers, write_bytes
 
 RECORDS: Final = "records.jsonl"

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from knowedit.errors import InputError
-from knowedit.runs import append_line, damaged_line, read_lines, sealed, try_lock
+from knowedit.resumable import append_line, damaged_line, read_lines, sealed, try_lock
 
 ADVICE: Final = "remove that line and those after it to measure them again, or give another folder"
 """A record belongs to the fact in its place, so that no line can be taken out between others."""
