@@ -53,5 +53,7 @@ def best(rows: Sequence[SweepRow], method: str) -> SweepRow:
     """
     own = [row for row in rows if row.method == method]
     if not own:
-        raise InputError(f"the sweep has no row of {method}: it has {', '.join({row.method for row in rows}) or 'none'}")
+        raise InputError(
+            f"the sweep has no row of {method}: it has {', '.join({row.method for row in rows}) or 'none'}"
+        )
     return max(own, key=lambda row: row.score)
