@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from knowedit.editing import ROME, Edit, Editor, FineTuning
 from knowedit.editing.descent import Problem
+from knowedit.editing.fine_tuning import known_settings
 from knowedit.errors import InputError, NumericalError
 from knowedit.facts import Fact
 from knowedit.models import (
@@ -188,19 +191,37 @@ def test_every_editor_keeps_the_protocol():
     assert all(callable(editor.edit) and callable(editor.resolve_layer) for editor in editors)
 
 
-def test_known_settings_are_the_papers(tiny_gpt2):
-    expected = {
-        ("ft", "gpt2-xl"): (1, None),
-        ("ft", "EleutherAI/gpt-j-6B"): (21, None),
-        ("ft_l", "gpt2-xl"): (0, 5e-4),
-        ("ft_l", "gpt-j-6b"): (0, 5e-5),
-    }
-    for (name, model), (layer, bound) in expected.items():
-        known = {m: rest for m, *rest in getattr(FineTuning, name)().known}
-        assert known[model.rpartition("/")[2].lower()] == [layer, bound, 5e-4]
+@pytest.mark.parametrize(
+    ("method", "model", "layer", "bound"),
+    [
+        ("FT", "gpt2-xl", 1, None),
+        ("FT", "EleutherAI/gpt-j-6B", 21, None),
+        ("FT+L", "gpt2-xl", 0, 5e-4),
+        ("FT+L", "gpt-j-6b", 0, 5e-5),
+        ("AttnEdit", "openai-community/gpt2-xl", 33, 1e-3),
+    ],
+)
+def test_known_settings_are_the_papers(method, model, layer, bound):
+    stub = SimpleNamespace(name=model, folder=None)
+    assert known_settings(stub, method) == {"layer": layer, "bound": bound}
+
+
+def test_the_search_is_the_papers():
     assert FineTuning.ft().max_steps == 25
     assert FineTuning.ft().stop_loss == 0.03
-    assert FineTuning.attn_edit().known[0] == ("gpt2-xl", 33, 1e-3, 5e-4)
+    assert known_settings(SimpleNamespace(name="gpt-j-6b", folder=None), "AttnEdit") == {}
+
+
+def test_the_notes_of_a_folder_say_what_is_known_and_what_is_given_wins(tmp_path, fresh_lm):
+    noted = {"FT+L": {"layer": 3, "bound": 2e-3, "learning_rate": 1e-3}}
+    (tmp_path / "knowedit.json").write_text(json.dumps({"fine_tuning": noted}))
+    lm = replace(fresh_lm("gpt2"), folder=tmp_path)
+    found = FineTuning.ft_l().resolve(lm)
+    assert (found.layer, found.bound, found.learning_rate) == (3, 2e-3, 1e-3)
+    found = replace(FineTuning.ft_l(layer=1, bound=None), learning_rate=0.5).resolve(lm)
+    assert (found.layer, found.bound, found.learning_rate) == (1, None, 0.5)
+    with pytest.raises(InputError, match="no layer is known"):
+        FineTuning.ft().resolve(lm)
 
 
 def test_bad_requests_are_refused(family):

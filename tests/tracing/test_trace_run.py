@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from knowedit.errors import FileFormatError, InputError
+from knowedit.resumable import Journal
 from knowedit.tracing import (
     AverageTrace,
     GaussianNoise,
@@ -25,7 +26,6 @@ from knowedit.tracing import (
     Window,
     average,
 )
-from knowedit.tracing.journal import Journal
 from knowedit.tracing.trace_run import AVERAGE, MANIFEST, RECORDS
 
 FACTS = (
@@ -231,12 +231,12 @@ def test_a_damaged_line_is_named(whole, tiny_gpt2, tmp_path, change):
 
 def test_records_that_are_none_of_ours(whole, tiny_gpt2, tmp_path):
     damaged(whole, tmp_path, RECORDS, b"")
-    with Journal(tmp_path / RECORDS) as journal:
+    with Journal(tmp_path / RECORDS, "restore it") as journal:
         for _ in FACTS:
             journal.append({"clean": 1.0})
     with pytest.raises(FileFormatError, match="wrong entries"):
         TraceRun(tmp_path, tiny_gpt2, FACTS, PLAN).measure()
-    with Journal(tmp_path / RECORDS) as journal:
+    with Journal(tmp_path / RECORDS, "restore it") as journal:
         journal.append({"clean": 1.0})
     with pytest.raises(FileFormatError, match="5 records of 4 facts"):
         TraceRun(tmp_path, tiny_gpt2, FACTS, PLAN).measure()

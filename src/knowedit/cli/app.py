@@ -347,6 +347,38 @@ def evaluate(
 
 
 @app.command()
+def sweep(
+    method: Annotated[
+        list[str], typer.Option(help="ft, ft+l, attn-edit or rome; give it again for each of several.")
+    ],
+    out: Annotated[Path, typer.Option(help="The file of the sweep; the same command again goes on.")],
+    model: Model = DEFAULT_MODEL,
+    layers: Annotated[str | None, typer.Option(help="Such as 0,4-8; by default all.")] = None,
+    bounds: Annotated[str, typer.Option(help="Every ε of ft+l and attn-edit.")] = "5e-5,5e-4,5e-3",
+    rates: Annotated[str, typer.Option(help="Every learning rate of fine-tuning.")] = "5e-4",
+    records: Annotated[
+        Path | None,
+        typer.Option(help="A file of records for training; by default the model's training records."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=2, help="Only the first so many records.")] = 50,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, with one thread each.")] = 1,
+    device: Annotated[str, typer.Option(help="Where each model runs, for instance cuda.")] = "cpu",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Note the best settings in the model's folder, as known ones.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Find the layer, bound and learning rate at which an editor is at its best."""
+    from knowedit.cli.sweep import SweepRequest, run_sweep
+
+    request = SweepRequest(
+        model, tuple(method), out, layers, bounds, rates, records, limit, seed, workers, device, keep
+    )
+    run_sweep(request, as_json=as_json)
+
+
+@app.command()
 def table(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of `knowedit evaluate`.")],
     csv: Annotated[Path | None, typer.Option(help="Write the table to this CSV file.")] = None,

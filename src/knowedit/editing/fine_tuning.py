@@ -18,16 +18,23 @@ from knowedit.editing.updates import Address, Dense, slot_of
 from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel
+from knowedit.registry import notes
 
 Bound: TypeAlias = float | Literal["known"] | None
-Known: TypeAlias = tuple[tuple[str, int, float | None, float], ...]
 
-FT_KNOWN: Final[Known] = (("gpt2-xl", 1, None, RATE), ("gpt-j-6b", 21, None, RATE))
-"""D: the layer of FT. The organisms have none yet: give the layer, docs/measure_sweeps.py measures them."""
-FT_L_KNOWN: Final[Known] = (("gpt2-xl", 0, 5e-4, RATE), ("gpt-j-6b", 0, 5e-5, RATE))
-"""D: layer and ε of FT+L."""
-ATTN_EDIT_KNOWN: Final[Known] = (("gpt2-xl", 33, 1e-3, RATE),)
-"""Section 5.3 and Appendix E: layer and ε of AttnEdit; the paper has none for GPT-J."""
+FT: Final = "FT"
+FT_L: Final = "FT+L"
+ATTN_EDIT: Final = "AttnEdit"
+PUBLISHED: Final[dict[tuple[str, str], tuple[int, float | None]]] = {
+    (FT, "gpt2-xl"): (1, None),
+    (FT, "gpt-j-6b"): (21, None),
+    (FT_L, "gpt2-xl"): (0, 5e-4),
+    (FT_L, "gpt-j-6b"): (0, 5e-5),
+    (ATTN_EDIT, "gpt2-xl"): (33, 1e-3),
+}
+"""Layer and ε by method and model (Appendix D, Section 5.3, Appendix E); the paper has no AttnEdit for GPT-J."""
+SETTINGS_NOTE: Final = "fine_tuning"
+"""The entry of a model's notes with its own settings by method, as ``knowedit sweep --keep`` writes them."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +45,12 @@ class FineTuning(Settings):
 
     Attributes:
         targets: parts whose weights are trained; ``attention_in`` is W_Q, W_K and W_V, fused or not.
-        layer: whose; None takes that of ``known``.
+        layer: whose; None takes the known one.
         bound: ε, the most that an entry may differ from its old value, kept by clamping after each step;
-            None for no bound; ``known`` for that of ``known``.
+            None for no bound; ``known`` for the known one.
         biases: whether the biases of the targets are trained too, as the released code does.
-        known: model (the last part of its name, in lower case), layer, ε and learning rate.
+        method: whose known settings fill in what is not given: those in the notes of the model's folder, else
+            those published for its name (its last part, in lower case).
 
     Raises:
         InputError: a setting that cannot be used.
@@ -52,7 +60,7 @@ class FineTuning(Settings):
     layer: int | None = None
     bound: Bound = None
     biases: bool = False
-    known: Known = ()
+    method: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +76,7 @@ class FineTuning(Settings):
         Args:
             layer: another layer than the known one.
         """
-        return cls(layer=layer, known=FT_KNOWN)
+        return cls(layer=layer, method=FT)
 
     @classmethod
     def ft_l(cls, *, layer: int | None = None, bound: Bound = "known") -> FineTuning:
@@ -78,7 +86,7 @@ class FineTuning(Settings):
             layer: another layer than the known one.
             bound: another ε than the known one.
         """
-        return cls(layer=layer, bound=bound, known=FT_L_KNOWN)
+        return cls(layer=layer, bound=bound, method=FT_L)
 
     @classmethod
     def attn_edit(cls, *, layer: int | None = None, bound: Bound = "known") -> FineTuning:
@@ -88,7 +96,7 @@ class FineTuning(Settings):
             layer: another layer than the known one.
             bound: another ε than the known one.
         """
-        return cls(targets=("attention_in",), layer=layer, bound=bound, known=ATTN_EDIT_KNOWN)
+        return cls(targets=("attention_in",), layer=layer, bound=bound, method=ATTN_EDIT)
 
     @classmethod
     def released_ft(cls, *, layer: int | None = None) -> FineTuning:
@@ -107,8 +115,8 @@ class FineTuning(Settings):
             InputError: fields that this version does not have.
         """
         fields = dict(settings)
-        for name in {"targets", "known"} & fields.keys():
-            fields[name] = tuple(tuple(part) if isinstance(part, list) else part for part in fields[name])
+        if isinstance(fields.get("targets"), list):
+            fields["targets"] = tuple(fields["targets"])
         try:
             return cls(**fields)
         except TypeError as error:
@@ -122,16 +130,14 @@ class FineTuning(Settings):
         Raises:
             InputError: none is known for this model, or it has no such layer.
         """
-        name = lm.name.rpartition("/")[2].lower()
-        known = {model: (layer, eps, rate) for model, layer, eps, rate in self.known}
-        found, bound, rate = known.get(name, (None, None, RATE))
-        layer = found if self.layer is None else self.layer
+        known = known_settings(lm, self.method)
+        layer = known.get("layer") if self.layer is None else self.layer
         if layer is None:
             raise InputError(f"no layer is known for {lm.name}: give layer=, from 0 to {lm.n_layers - 1}")
-        bound = bound if self.bound == "known" else self.bound
+        bound = known.get("bound") if self.bound == "known" else self.bound
         if self.bound == "known" and bound is None:
             raise InputError(f"no bound ε is known for {lm.name}: give bound=, for instance 1e-3")
-        rate = rate if self.learning_rate is None else self.learning_rate
+        rate = known.get("learning_rate", RATE) if self.learning_rate is None else self.learning_rate
         return replace(self, layer=lm.check_layer(layer), bound=bound, learning_rate=rate)
 
     def resolve_layer(self, lm: LanguageModel) -> int:
@@ -205,6 +211,19 @@ class FineTuning(Settings):
             if self.biases and lm.projection(layer, part).bias is not None:
                 found.append(Address(layer, part, "bias"))
         return found
+
+
+def known_settings(lm: LanguageModel, method: str) -> dict[str, Any]:
+    """Layer, ε and learning rate of a method on a model, as far as they are known.
+
+    Raises:
+        FileFormatError: the notes of the model's folder cannot be read.
+    """
+    noted = notes(lm.folder).get(SETTINGS_NOTE, {})
+    if method in noted:
+        return dict(noted[method])
+    published = PUBLISHED.get((method, lm.name.rpartition("/")[2].lower()))
+    return {} if published is None else dict(zip(("layer", "bound"), published, strict=True))
 
 
 def _oriented(lm: LanguageModel, address: Address, delta: Tensor) -> Tensor:

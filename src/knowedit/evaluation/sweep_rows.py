@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import harmonic_mean
-from typing import Any, Final
+from typing import Any
 
 from knowedit.errors import InputError
+from knowedit.evaluation.columns import COMPOSITE, harmonic_mean
 from knowedit.intervals import Interval
-
-JUDGED: Final = ("ES", "PS", "NS")
-"""The columns whose harmonic mean a setting is judged by; the paper's text names no rule."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,9 @@ class SweepRow:
 
     @property
     def score(self) -> float:
-        """The harmonic mean of ES, PS and NS, in per cent; 0 if one of them is."""
-        return harmonic_mean([max(self.columns[key].mean, 0.0) for key in JUDGED])
+        """The harmonic mean of ES, PS and NS, in per cent, which a setting is judged by: the paper names no rule."""
+        found = harmonic_mean({key: one.mean / COMPOSITE.scale for key, one in self.columns.items()})
+        return 0.0 if found is None else found * COMPOSITE.scale
 
     @property
     def setting(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the folders of resumable runs share: a manifest that says which run it is, and lines that are only appended."""
 
+from knowedit.resumable.journal import Journal
 from knowedit.resumable.manifest import MANIFEST, differences, manifest_bytes, read_manifest, require_same
 from knowedit.resumable.sealed_lines import (
     Lines,
@@ -14,6 +15,7 @@ from knowedit.resumable.sealed_lines import (
 
 __all__ = [
     "MANIFEST",
+    "Journal",
     "Lines",
     "append_line",
     "canonical",

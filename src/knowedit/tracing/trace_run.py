@@ -11,11 +11,10 @@ from typing import Any, Final, TypeAlias
 
 from knowedit.errors import FileFormatError, InputError, KnoweditError
 from knowedit.models import LanguageModel, fingerprint
-from knowedit.resumable import MANIFEST, manifest_bytes, require_same
+from knowedit.resumable import MANIFEST, Journal, manifest_bytes, require_same
 from knowedit.resumable import read_manifest as read_any_manifest
 from knowedit.tensorfile import remove_leftovers, write_bytes
 from knowedit.tracing.averages import AverageTrace, average_summaries
-from knowedit.tracing.journal import Journal
 from knowedit.tracing.known import KnownFact, facts_digest
 from knowedit.tracing.plan import TracePlan
 from knowedit.tracing.reading import UnpredictedAnswer
@@ -23,6 +22,8 @@ from knowedit.tracing.setting import TraceSetting
 from knowedit.tracing.summary import FactSummary, summarise
 
 RECORDS: Final = "records.jsonl"
+ADVICE: Final = "remove that line and those after it to measure them again, or give another folder"
+"""A record belongs to the fact in its place, so that no line can be taken out between others."""
 AVERAGE: Final = "average.safetensors"
 KIND: Final = "knowedit.trace_run"
 SCHEMA: Final = 1
@@ -100,7 +101,7 @@ class TraceRun:
             raise InputError("there are no facts to trace: give at least one")
         setting = self.plan.setting(self.lm, fingerprint(self.lm, with_edits=True).digest)
         _make(self.folder)
-        with Journal(self.folder / RECORDS) as journal:
+        with Journal(self.folder / RECORDS, ADVICE) as journal:
             self._begin(journal, setting.digest)
             self._go_on(journal, setting.digest, watch)
             result = _result(journal.records, setting)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 from knowedit.errors import InputError
-from knowedit.resumable import append_line, damaged_line, read_lines, sealed, try_lock
-
-ADVICE: Final = "remove that line and those after it to measure them again, or give another folder"
-"""A record belongs to the fact in its place, so that no line can be taken out between others."""
+from knowedit.resumable.sealed_lines import append_line, damaged_line, read_lines, sealed, try_lock
 
 
 class Journal:
@@ -22,23 +19,22 @@ class Journal:
 
     Args:
         path: the file; created if it is not there. Its folder must exist.
+        advice: what to do about a line that is not as it was written.
 
     Raises:
         InputError: another process has it, or it cannot be written.
         FileFormatError: a whole line that is not as it was written; its number is named.
     """
 
-    def __init__(self, path: Path):
-        self._path = path
+    def __init__(self, path: Path, advice: str):
+        self._path, self._advice = path, advice
         self.records: list[dict[str, Any]] = []
 
     def __enter__(self) -> Journal:
         try:
             self._number = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         except OSError as error:
-            raise InputError(
-                f"{self._path} cannot be written ({error.strerror}): give another folder"
-            ) from None
+            raise InputError(f"{self._path} cannot be written ({error.strerror}): give another one") from None
         try:
             self._lock()
             self.records = self._read()
@@ -64,12 +60,12 @@ class Journal:
     def _lock(self) -> None:
         if not try_lock(self._number):
             raise InputError(
-                f"another process writes to {self._path}: wait until it has ended, or give another folder"
+                f"another process writes to {self._path}: wait until it has ended, or give another one"
             )
 
     def _read(self) -> list[dict[str, Any]]:
-        lines = read_lines(self._path, ADVICE)
+        lines = read_lines(self._path, self._advice)
         if lines.rest.endswith(b"\n"):
-            raise damaged_line(len(lines.contents) + 1, self._path, ADVICE)
+            raise damaged_line(len(lines.contents) + 1, self._path, self._advice)
         os.ftruncate(self._number, lines.end)
         return lines.contents

@@ -1,0 +1,191 @@
+"""``knowedit sweep``: editors over layers, bounds and learning rates, into a file that can be resumed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, stderr
+from knowedit.editing.fine_tuning import SETTINGS_NOTE
+from knowedit.errors import InputError
+from knowedit.evaluation.executors import Executor, InProcess
+from knowedit.evaluation.measuring import EditingPlan
+from knowedit.evaluation.methods import Unedited
+from knowedit.evaluation.processes import Processes
+from knowedit.evaluation.records import TRAIN_FILE, Record, iter_records
+from knowedit.evaluation.sweep_rows import SweepRow, best
+from knowedit.evaluation.sweeps import TUNED, PointScores, Sweep, SweepPoint, grid
+from knowedit.models import LanguageModel, load
+from knowedit.registry import add_note, notes
+
+METHODS = {"ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit", "rome": "ROME"}
+SHOWN = ("ES", "PS", "NS")
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """The options of ``knowedit sweep``.
+
+    Attributes:
+        layers: as typed, such as ``0,4-8``; None for all.
+        bounds: every ε of FT+L and AttnEdit, as typed.
+        rates: every learning rate of fine-tuning, as typed.
+        records: a file; None takes the model's own training records.
+        limit: only so many records, the first of the file.
+        keep: whether the best settings go into the notes of the model's folder.
+    """
+
+    model: str
+    methods: tuple[str, ...]
+    out: Path
+    layers: str | None = None
+    bounds: str = ""
+    rates: str = ""
+    records: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    workers: int = 1
+    device: str = "cpu"
+    keep: bool = False
+
+    def points(self, n_layers: int) -> list[SweepPoint]:
+        """The whole grid.
+
+        Raises:
+            InputError: a method, layer or number that is none, or twice.
+        """
+        if unknown := [method for method in self.methods if method not in METHODS]:
+            raise InputError(f"there is no sweep of {unknown[0]!r}: use one of {', '.join(METHODS)}")
+        layers = list(range(n_layers)) if self.layers is None else parse_layers(self.layers, n_layers)
+        bounds, rates = parse_numbers("bounds", self.bounds), parse_numbers("rates", self.rates)
+        return grid([METHODS[method] for method in dict.fromkeys(self.methods)], layers, bounds, rates)
+
+    def chosen_records(self, lm: LanguageModel) -> list[Record]:
+        """The records.
+
+        Raises:
+            InputError: none was given, and the model has none.
+        """
+        own = None if lm.folder is None else lm.folder / TRAIN_FILE
+        if self.records is None and (own is None or not own.is_file()):
+            raise InputError(
+                f"{lm.name} has no {TRAIN_FILE}: give a file with --records, not of test records"
+            )
+        return list(islice(iter_records(self.records or own), self.limit))  # type: ignore[arg-type]
+
+
+def parse_layers(text: str, n_layers: int) -> list[int]:
+    """``0,4-8`` as layers, each once, in their order.
+
+    Raises:
+        InputError: anything else, or a layer that the model does not have.
+    """
+    found: dict[int, None] = {}
+    for piece in text.split(","):
+        first, _, last = piece.strip().partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal():
+            raise InputError(f"the layers {text!r} cannot be read: write them like 0,4-8")
+        found |= dict.fromkeys(range(int(first), int(last or first) + 1))
+    if outside := [layer for layer in found if layer >= n_layers]:
+        raise InputError(f"there is no layer {outside[0]}: layers go from 0 to {n_layers - 1}")
+    if not found:
+        raise InputError(f"the layers {text!r} are none: write a range from low to high")
+    return sorted(found)
+
+
+def parse_numbers(name: str, text: str) -> list[float]:
+    """``1e-3,2e-3`` as positive numbers, each once, in their order.
+
+    Raises:
+        InputError: anything else.
+    """
+    try:
+        found = [float(piece) for piece in text.split(",")]
+    except ValueError:
+        raise InputError(f"the {name} {text!r} cannot be read: write them like 1e-3,5e-3") from None
+    if not all(0 < number < float("inf") for number in found):
+        raise InputError(f"the {name} {text!r} have to be positive numbers")
+    return sorted(set(found))
+
+
+def run_sweep(request: SweepRequest, *, as_json: bool) -> None:
+    """Measure, go on, or find it done; then say what was best."""
+    with stderr.status("reading the model"):
+        lm = load(request.model, device=request.device)
+    if request.keep and lm.folder is None:
+        raise InputError(f"{lm.name} has no folder to keep settings in: leave out --keep")
+    points, records = request.points(lm.n_layers), request.chosen_records(lm)
+    plan = EditingPlan(request.model, Unedited(), request.seed, device=request.device)
+    found = _watched(Sweep(plan, points, records, request.out), request, lm)
+    rows = [one.row() for one in found]
+    winners = {method: best(rows, method) for method in dict.fromkeys(row.method for row in rows)}
+    if request.keep:
+        keep_settings(lm, winners)
+    if as_json:
+        print_json(as_dict(found, winners))
+        return
+    _print(rows, winners)
+    console.print(f"written to {escape(str(request.out))}")
+
+
+def keep_settings(lm: LanguageModel, winners: dict[str, SweepRow]) -> None:
+    """Write the settings of fine-tuning into the notes, where `FineTuning` finds them."""
+    assert lm.folder is not None
+    chosen = {method: row.setting for method, row in winners.items() if method in TUNED}
+    add_note(lm.folder, SETTINGS_NOTE, notes(lm.folder).get(SETTINGS_NOTE, {}) | chosen)
+
+
+def as_dict(found: tuple[PointScores, ...], winners: dict[str, SweepRow]) -> dict[str, Any]:
+    """A sweep as JSON; values in per cent."""
+    points = []
+    for one in found:
+        row = one.row()
+        columns = {key: [value.mean, value.low, value.high] for key, value in row.columns.items()}
+        points.append(asdict(one.point) | {"columns": columns, "S": row.score, "failed": one.failed})
+    return {"points": points, "best": {method: row.setting for method, row in winners.items()}}
+
+
+def _watched(sweep: Sweep, request: SweepRequest, lm: LanguageModel) -> tuple[PointScores, ...]:
+    def executor(plan: EditingPlan) -> Executor:
+        return InProcess(plan.on(lm)) if request.workers == 1 else Processes(request.workers)
+
+    try:
+        with counting_bar("records") as bar:
+            return sweep.gather(executor, watch=_Watch(bar, len(sweep.points)))
+    except KeyboardInterrupt:
+        stderr.print(
+            f"stopped; every finished setting is kept in {escape(str(sweep.file))}: the same command goes on"
+        )
+        raise typer.Exit(INTERRUPTED) from None
+
+
+class _Watch:
+    """Draws progress; the time left is that of the setting."""
+
+    def __init__(self, bar: Progress, points: int):
+        self._bar, self._points, self._task = bar, points, None
+
+    _task: TaskID | None
+
+    def __call__(self, point: SweepPoint, done: int, of: int) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task("", total=of, note="")
+        self._bar.update(self._task, description=str(point), total=of, completed=done)
+
+
+def _print(rows: list[SweepRow], winners: dict[str, SweepRow]) -> None:
+    table = Table("method", "layer", "ε", "rate", *SHOWN, "S", "", box=None)
+    for row in rows:
+        setting = ("" if value is None else f"{value:g}" for value in row.setting.values())
+        means = (f"{row.columns[key].mean:.1f}" for key in SHOWN)
+        mark = "best" if row is winners[row.method] else ""
+        table.add_row(row.method, *setting, *means, f"{row.score:.1f}", mark)
+    console.print(table)
+    console.print("[dim]in per cent; S is the harmonic mean of the three, and the best has the largest[/]")
