@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from knowedit.errors import FileFormatError
-from knowedit.tensorfile import write_bytes
 
 DATA = Path(__file__).parent / "data"
 NOTES = "knowedit.json"
@@ -39,13 +38,3 @@ def notes(folder: Path | None) -> dict[str, Any]:
             f"{path} holds a {type(found).__name__}, expected an object: restore it or remove it"
         )
     return found
-
-
-def add_note(folder: Path, name: str, value: Any) -> None:
-    """Set one entry of a folder's notes; the others stay.
-
-    Raises:
-        FileFormatError: the notes there are no JSON object.
-    """
-    content = notes(folder) | {name: value}
-    write_bytes(folder / NOTES, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())

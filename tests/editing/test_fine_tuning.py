@@ -11,7 +11,7 @@ import torch
 
 from knowedit.editing import ROME, Edit, Editor, FineTuning
 from knowedit.editing.descent import Problem
-from knowedit.editing.fine_tuning import known_settings
+from knowedit.editing.known_settings import known_settings
 from knowedit.errors import InputError, NumericalError
 from knowedit.facts import Fact
 from knowedit.models import (

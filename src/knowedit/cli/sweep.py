@@ -13,7 +13,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, stderr
-from knowedit.editing.fine_tuning import SETTINGS_NOTE
+from knowedit.editing.known_settings import keep_settings
 from knowedit.errors import InputError
 from knowedit.evaluation.executors import Executor, InProcess
 from knowedit.evaluation.measuring import EditingPlan
@@ -23,7 +23,6 @@ from knowedit.evaluation.records import TRAIN_FILE, Record, iter_records
 from knowedit.evaluation.sweep_rows import SweepRow, best
 from knowedit.evaluation.sweeps import TUNED, PointScores, Sweep, SweepPoint, grid
 from knowedit.models import LanguageModel, load
-from knowedit.registry import add_note, notes
 
 METHODS = {"ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit", "rome": "ROME"}
 SHOWN = ("ES", "PS", "NS")
@@ -127,19 +126,15 @@ def run_sweep(request: SweepRequest, *, as_json: bool) -> None:
     rows = [one.row() for one in found]
     winners = {method: best(rows, method) for method in dict.fromkeys(row.method for row in rows)}
     if request.keep:
-        keep_settings(lm, winners)
+        assert lm.folder is not None
+        keep_settings(
+            lm.folder, {method: winners[method].setting for method in winners.keys() & TUNED.keys()}
+        )
     if as_json:
         print_json(as_dict(found, winners))
         return
     _print(rows, winners)
     console.print(f"written to {escape(str(request.out))}")
-
-
-def keep_settings(lm: LanguageModel, winners: dict[str, SweepRow]) -> None:
-    """Write the settings of fine-tuning into the notes, where `FineTuning` finds them."""
-    assert lm.folder is not None
-    chosen = {method: row.setting for method, row in winners.items() if method in TUNED}
-    add_note(lm.folder, SETTINGS_NOTE, notes(lm.folder).get(SETTINGS_NOTE, {}) | chosen)
 
 
 def as_dict(found: tuple[PointScores, ...], winners: dict[str, SweepRow]) -> dict[str, Any]:

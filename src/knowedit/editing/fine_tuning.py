@@ -6,35 +6,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from knowedit.editing.descent import RATE, Problem, Settings, descend
 from knowedit.editing.edit import Edit
+from knowedit.editing.known_settings import ATTN_EDIT, FT, FT_L, known_settings
 from knowedit.editing.provenance import Preflight, Provenance
 from knowedit.editing.updates import Address, Dense, slot_of
 from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel
-from knowedit.registry import notes
 
 Bound: TypeAlias = float | Literal["known"] | None
-
-FT: Final = "FT"
-FT_L: Final = "FT+L"
-ATTN_EDIT: Final = "AttnEdit"
-PUBLISHED: Final[dict[tuple[str, str], tuple[int, float | None]]] = {
-    (FT, "gpt2-xl"): (1, None),
-    (FT, "gpt-j-6b"): (21, None),
-    (FT_L, "gpt2-xl"): (0, 5e-4),
-    (FT_L, "gpt-j-6b"): (0, 5e-5),
-    (ATTN_EDIT, "gpt2-xl"): (33, 1e-3),
-}
-"""Layer and ε by method and model (Appendix D, Section 5.3, Appendix E); the paper has no AttnEdit for GPT-J."""
-SETTINGS_NOTE: Final = "fine_tuning"
-"""The entry of a model's notes with its own settings by method, as ``knowedit sweep --keep`` writes them."""
 
 
 @dataclass(frozen=True)
@@ -211,19 +197,6 @@ class FineTuning(Settings):
             if self.biases and lm.projection(layer, part).bias is not None:
                 found.append(Address(layer, part, "bias"))
         return found
-
-
-def known_settings(lm: LanguageModel, method: str) -> dict[str, Any]:
-    """Layer, ε and learning rate of a method on a model, as far as they are known.
-
-    Raises:
-        FileFormatError: the notes of the model's folder cannot be read.
-    """
-    noted = notes(lm.folder).get(SETTINGS_NOTE, {})
-    if method in noted:
-        return dict(noted[method])
-    published = PUBLISHED.get((method, lm.name.rpartition("/")[2].lower()))
-    return {} if published is None else dict(zip(("layer", "bound"), published, strict=True))
 
 
 def _oriented(lm: LanguageModel, address: Address, delta: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ measured. A sweep that was stopped goes on after its last point, and points can 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -15,7 +16,8 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from knowedit.editing.fine_tuning import ATTN_EDIT, FT, FT_L, FineTuning
+from knowedit.editing.fine_tuning import FineTuning
+from knowedit.editing.known_settings import ATTN_EDIT, FT, FT_L
 from knowedit.editing.rome import ROME
 from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation.columns import COLUMNS
@@ -199,7 +201,7 @@ def _scores(point: SweepPoint, identity: Identity, outcomes: Sequence[Outcome]) 
     columns = {key: [row[key] for row in rows] for key in COLUMNS}
     return PointScores(
         point,
-        dict(identity),
+        json.loads(canonical(identity)),  # as the file gives it back
         tuple(one.case_id for one in scored),
         {key: _rounded(values) for key, values in columns.items() if None not in values},
         failed,

@@ -1,0 +1,89 @@
+"""``knowedit sweep`` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from knowedit.cli import sweep as sweep_module
+from knowedit.cli.sweep import parse_layers, parse_numbers
+from knowedit.errors import InputError
+from knowedit.evaluation.sweeps import read_sweep
+from knowedit.registry import bundled_models, notes
+
+MODEL = "organism-gptj"
+OPTIONS = ("-m", MODEL, "--method", "ft", "--method", "ft+l", "--layers", "0,6", "--bounds", "1e-3,5e-3")
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    from tests.cli.conftest import call
+
+    file = tmp_path_factory.mktemp("sweep") / "s.jsonl"
+    return file, call("sweep", *OPTIONS, "--limit", 2, "--out", file).stdout
+
+
+def test_it_shows_every_setting_and_the_best(swept):
+    text = swept[1]
+    assert text.count("best") == 2 + 1
+    assert sum(line.lstrip().startswith("FT") for line in text.splitlines()) == 6
+    assert len(read_sweep(swept[0])) == 6
+
+
+def test_the_best_settings_are_kept_as_known_ones(run, swept, tmp_path):
+    folder = tmp_path / MODEL
+    shutil.copytree(bundled_models()[MODEL], folder)
+    (folder / "knowedit.json").write_text('{"edit_layer": 2, "fine_tuning": {"AttnEdit": {"layer": 1}}}')
+    shutil.copy(swept[0], "s.jsonl")
+    options = ("-m", folder, *OPTIONS[2:], "--limit", 2, "--out", "s.jsonl", "--keep", "--json")
+    found = json.loads(run("sweep", *options).stdout)
+    assert notes(folder) == {"edit_layer": 2, "fine_tuning": found["best"] | {"AttnEdit": {"layer": 1}}}
+    first = found["points"][0]
+    assert (first["method"], first["layer"], first["bound"], first["failed"]) == ("FT", 0, None, {})
+    assert first["columns"]["ES"][0] == 100.0
+    fact = ("--subject", "Zovenbi", "--prompt", "The headquarters of {} are in", "--target-new", "Moscow")
+    text = run("edit", *fact, "-m", folder, "--method", "ft", "--out", "e.safetensors", "--json").stdout
+    assert json.loads(text)["layer"] == found["best"]["FT"]["layer"]
+
+
+def test_an_interrupted_sweep_says_how_to_go_on(run, swept, monkeypatch, tmp_path):
+    def watch(self, point, done, of):
+        if point.layer == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep_module._Watch, "__call__", watch)
+    monkeypatch.setattr(sys, "argv", ["knowedit"])
+    options = ("-m", MODEL, "--method", "ft", "--layers", "0,6", "--limit", 2, "--out", "s.jsonl")
+    told = run("sweep", *options, code=130).stderr
+    assert "every finished setting is kept in s.jsonl" in " ".join(told.split())
+    (first,) = read_sweep(tmp_path / "s.jsonl")
+    assert first.columns == read_sweep(swept[0])[0].columns
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--method", "mend"), "there is no sweep of 'mend': use one of ft, ft+l, attn-edit, rome"),
+        (("--method", "ft", "--layers", "a"), "the layers 'a' cannot be read: write them like 0,4-8"),
+        (("--method", "ft", "--layers", "3-1"), "the layers '3-1' are none"),
+        (("--method", "ft", "--layers", "0,12"), "there is no layer 12: layers go from 0 to 11"),
+        (("--method", "ft+l", "--bounds", "0"), "the bounds '0' have to be positive"),
+        (("--method", "ft", "--rates", "x"), "the rates 'x' cannot be read"),
+        (("--method", "ft", "--records", "none.json"), "there is no file none.json"),
+    ],
+)
+def test_bad_requests_are_one_line_and_leave_nothing(run, tmp_path, options, words):
+    told = run("sweep", "-m", MODEL, *options, "--out", "s.jsonl", code=2).stderr
+    assert words in " ".join(told.split())
+    assert not (tmp_path / "s.jsonl").exists()
+
+
+def test_lists_as_typed():
+    assert parse_layers("4, 0-2,1", 12) == [0, 1, 2, 4]
+    assert parse_numbers("rates", "2e-3, 5e-4,2e-3") == [5e-4, 2e-3]
+    for text in ("", "nan", "-1"):
+        with pytest.raises(InputError):
+            parse_numbers("rates", text)
