@@ -45,8 +45,8 @@ def test_the_best_settings_are_kept_as_known_ones(run, swept, tmp_path):
     assert (first["method"], first["layer"], first["bound"], first["failed"]) == ("FT", 0, None, {})
     assert first["columns"]["ES"][0] == 100.0
     fact = ("--subject", "Zovenbi", "--prompt", "The headquarters of {} are in", "--target-new", "Moscow")
-    text = run("edit", *fact, "-m", folder, "--method", "ft", "--out", "e.safetensors", "--json").stdout
-    assert json.loads(text)["layer"] == found["best"]["FT"]["layer"]
+    run("edit", *fact, "-m", folder, "--method", "ft", "--out", "e.safetensors")
+    assert f"layer {found['best']['FT']['layer']} mlp_down" in run("inspect", "e.safetensors").stdout
 
 
 def test_an_interrupted_sweep_says_how_to_go_on(run, swept, monkeypatch, tmp_path):
