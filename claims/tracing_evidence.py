@@ -15,6 +15,7 @@ from claims.registry import Progress
 from claims.rome import EDITOR
 from claims.settings import Settings
 from claims.tracing_measures import Evidence, Texts
+from knowedit.editing import FineTuning
 from knowedit.errors import InputError
 from knowedit.evaluation import Record, record_seed
 from knowedit.models import LanguageModel, fingerprint
@@ -221,17 +222,29 @@ def lenders(record: Record, records: Sequence[Record]) -> Iterator[str]:
 
 
 def _edited(tracer: Tracer, model: OpenModel, records: Sequence[Record], seed: int) -> dict[str, Effects]:
-    plan, edited, unedited = tracer.plans["hidden"], [], []
+    """Traces for the new object: of the model as it is, with ROME's edit, and with AttnEdit's where one is known."""
+    plan, found = tracer.plans["hidden"], dict[str, list[FactSummary]]()
     for record in records:
         new = KnownFact(record.fact.text, record.fact.subject, record.fact.target_new)
         generator = torch.Generator().manual_seed(record_seed(seed, record.case_id))
-        edit = EDITOR.edit(model.lm, [record.fact], generator=generator, statistics=model.moment)
-        unedited.append(summarise(tracer.trace(plan, new)))
-        with edit.applied(model.lm, check="edited"):
-            edited.append(summarise(tracer.trace(plan, new)))
+        edits = {"edited": EDITOR.edit(model.lm, [record.fact], generator=generator, statistics=model.moment)}
+        if (attention := attention_editor(model.lm)) is not None:
+            edits["edited by attention"] = attention.edit(model.lm, [record.fact])
+        found.setdefault("unedited", []).append(summarise(tracer.trace(plan, new)))
+        for kind, edit in edits.items():
+            with edit.applied(model.lm, check="edited"):
+                found.setdefault(kind, []).append(summarise(tracer.trace(plan, new)))
         tracer.step()
-    after = effects(edited)
-    return {"edited": after, "unedited": replace(effects(unedited), total=after.total)}
+    every = {kind: effects(summaries) for kind, summaries in found.items()}
+    return every | {"unedited": replace(every["unedited"], total=every["edited"].total)}
+
+
+def attention_editor(lm: LanguageModel) -> FineTuning | None:
+    """AttnEdit with the settings that are known for a model, or None."""
+    try:
+        return FineTuning.attn_edit().resolve(lm)
+    except InputError:
+        return None
 
 
 def effects(summaries: Sequence[FactSummary]) -> Effects:

@@ -256,22 +256,34 @@ def exceptions(evidence: Evidence) -> Measured:
 
 
 def after_edit(evidence: Evidence) -> Measured:
-    def number(kind: str, role: Role) -> Interval:
-        def statistic(maps: Maps) -> Array:
-            found = maps[kind]
-            return peak(found, role, early(found.shape[2])) - elsewhere(found, (role, Role.LAST))
-
-        return estimate({kind: evidence.edited[kind]}, statistic, evidence.rng())
-
-    same = number("unedited", Role.LAST_SUBJECT)
+    same = _early_site(evidence, "unedited", Role.LAST_SUBJECT)
     note = (
         f"the unedited model, traced for the new object: {same.mean:.1f} % [{same.low:.1f}, {same.high:.1f}]"
     )
-    return Measured(number("edited", Role.LAST_SUBJECT), number("edited", Role.BEFORE), note)
+    found, control = (_early_site(evidence, "edited", role) for role in (Role.LAST_SUBJECT, Role.BEFORE))
+    return Measured(found, control, note)
 
 
-def after_attention_edit(_evidence: Evidence) -> Measured:
-    raise Missing("the editor AttnEdit of Section 5.3 is not there yet")
+def after_attention_edit(evidence: Evidence) -> Measured:
+    if "edited by attention" not in evidence.edited:
+        raise Missing(
+            "no settings of AttnEdit are known for this model: find them with knowedit sweep --method attn-edit --keep"
+        )
+    found, control = (
+        _early_site(evidence, kind, Role.LAST_SUBJECT) for kind in ("edited by attention", "edited")
+    )
+    total = 100 * float(evidence.edited["edited by attention"].total.mean())
+    return Measured(found, control, f"total effect {total:.1f} %")
+
+
+def _early_site(evidence: Evidence, kind: str, role: Role) -> Interval:
+    """The best early layer of a role, minus the best of all other tokens but the last."""
+
+    def statistic(maps: Maps) -> Array:
+        found = maps[kind]
+        return peak(found, role, early(found.shape[2])) - elsewhere(found, (role, Role.LAST))
+
+    return estimate({kind: evidence.edited[kind]}, statistic, evidence.rng())
 
 
 def _at(evidence: Evidence, kind: str, role: Role, layers: range | None = None) -> str:

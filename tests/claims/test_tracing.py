@@ -74,7 +74,11 @@ def paper() -> Evidence:
         "without attention": noisy(states),
     }
     known |= {kind: known[kind].first(60) for kind in known if kind != "hidden"}
-    edited = {"edited": noisy({LAST_SUBJECT: EARLY, LAST: LATE}, 20), "unedited": noisy({}, 20)}
+    edited = {
+        "edited": noisy({LAST_SUBJECT: EARLY, LAST: LATE}, 20),
+        "edited by attention": noisy({LAST: LATE}, 20),
+        "unedited": noisy({}, 20),
+    }
     return Evidence("gptj", 0, texts(), known, edited)
 
 
@@ -95,13 +99,20 @@ def with_texts(**changed: Array) -> Evidence:
     return replace(paper(), texts=texts(**changed))
 
 
-@pytest.mark.parametrize("name", [name for name in BY_ID if name != "after-attention-edit"])
+@pytest.mark.parametrize("name", BY_ID)
 def test_the_papers_picture_holds_and_every_control_fails(name: str) -> None:
     assert verdict(name, paper()) is Verdict.HOLDS
 
 
-def test_what_needs_another_editor_is_not_measured() -> None:
-    assert verdict("after-attention-edit", paper()) is Verdict.NOT_MEASURED
+def test_an_editor_without_settings_is_not_measured() -> None:
+    found = paper()
+    edited = {kind: rows for kind, rows in found.edited.items() if kind != "edited by attention"}
+    assert verdict("after-attention-edit", replace(found, edited=edited)) is Verdict.NOT_MEASURED
+
+
+def with_edited(**rows: Effects) -> Evidence:
+    names = {kind.replace("_", " "): effects for kind, effects in rows.items()}
+    return replace(paper(), edited=paper().edited | names)
 
 
 BROKEN: dict[str, Callable[[], Evidence]] = {
@@ -116,7 +127,10 @@ BROKEN: dict[str, Callable[[], Evidence]] = {
     "substitution": lambda: with_known("substituted", {MIDDLE: EARLY, LAST_SUBJECT: EARLY, LAST: LATE}),
     "gpt-j": lambda: with_known("attention", {LAST: LATE_ATTENTION}),
     "exceptions": lambda: with_texts(decisive=np.tile([0.3, 0.31, 0.0], (FACTS, 1))),
-    "after-edit": lambda: replace(paper(), edited=paper().edited | {"edited": noisy({LAST: LATE}, 20)}),
+    "after-edit": lambda: with_edited(edited=noisy({LAST: LATE}, 20)),
+    "after-attention-edit": lambda: with_edited(
+        edited_by_attention=noisy({LAST_SUBJECT: EARLY, LAST: LATE}, 20)
+    ),
 }
 
 
@@ -149,9 +163,8 @@ LEAKING: dict[str, Callable[[], Evidence]] = {
     "mlp-mediation": lambda: severed_everywhere(),
     "gpt-j": lambda: with_known("attention", {LAST_SUBJECT: [0.1] * LAYERS}),
     "exceptions": lambda: with_texts(decisive=np.tile([0.3, 0.9, 0.9], (FACTS, 1))),
-    "after-edit": lambda: replace(
-        paper(), edited={kind: noisy({BEFORE: [2 * x for x in EARLY]}, 20) for kind in ("edited", "unedited")}
-    ),
+    "after-edit": lambda: with_edited(edited=noisy({BEFORE: [2 * x for x in EARLY]}, 20)),
+    "after-attention-edit": lambda: with_edited(edited=noisy({LAST: LATE}, 20)),
 }
 
 

@@ -11,7 +11,17 @@ from claims.maps import ROLES
 from claims.models import Missing, OpenModel, open_model, shuffled_records
 from claims.settings import Settings
 from claims.tracing import CLAIMS
-from claims.tracing_evidence import FULL, SAMPLE, Tracer, decisive, effects, gather, lenders, plans
+from claims.tracing_evidence import (
+    FULL,
+    SAMPLE,
+    Tracer,
+    attention_editor,
+    decisive,
+    effects,
+    gather,
+    lenders,
+    plans,
+)
 from claims.tracing_measures import Evidence
 from knowedit.models import fingerprint, locate
 from knowedit.tracing import (
@@ -125,6 +135,14 @@ def test_the_edited_model_says_the_new_object_and_the_unedited_one_does_not(evid
     assert evidence.edited["edited"].total.min() > 0.5
     assert np.array_equal(evidence.edited["edited"].total, evidence.edited["unedited"].total)
     assert np.nanmax(np.abs(evidence.edited["unedited"].restored[..., -1])) < 0.5
+
+
+def test_an_editor_of_attention_is_traced_where_its_settings_are_known(
+    model: OpenModel, evidence: Evidence
+) -> None:
+    known = attention_editor(model.lm)
+    assert ("edited by attention" in evidence.edited) is (known is not None)
+    assert attention_editor(replace(model.lm, folder=None, name="nobody's")) is None
 
 
 def test_the_decisive_states_are_early_and_by_token(model: OpenModel) -> None:
