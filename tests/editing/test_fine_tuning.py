@@ -75,26 +75,31 @@ def slow(lm, facts: list[Fact], editor: FineTuning, steps: int) -> list[torch.Te
     return [delta.T if kind == "gpt2" and delta.ndim == 2 else delta for delta in found]
 
 
+@pytest.fixture(scope="module")
+def exact(family):
+    """The family in float64: Adam turns a rounding error of a tiny gradient into a whole step."""
+    return load((copy.deepcopy(family.model).double(), family.tokenizer))
+
+
 @pytest.mark.parametrize("steps", [1, 5, 25])
 @pytest.mark.parametrize("name", EDITORS)
-def test_edit_equals_adam_on_a_copy_by_whole_forwards(family, name, steps):
+def test_edit_equals_adam_on_a_copy_by_whole_forwards(exact, name, steps):
     editor = replace(EDITORS[name], max_steps=steps, stop_loss=-1.0)
-    found = editor.edit(family, [LONG])
-    expected = slow(family, [LONG], editor, steps)
+    found = editor.edit(exact, [LONG])
+    expected = slow(exact, [LONG], editor, steps)
     assert len(found.updates) == len(expected)
     assert found.preflight.steps == steps
     for update, other in zip(found.updates.values(), expected, strict=True):
-        # Adam turns a rounding error of a tiny gradient into a step of either sign: few entries may differ.
         error = (update.matrix - other).norm() / other.norm()
-        assert float(error) < 2e-2
+        assert float(error) < 1e-6
 
 
-def test_several_facts_have_the_mean_of_their_losses(family):
+def test_several_facts_have_the_mean_of_their_losses(exact):
     facts = [LONG, Fact("Marie Curie", "The mother tongue of {} is", "French")]
     editor = replace(EDITORS["FT"], max_steps=3, stop_loss=-1.0)
-    (update,) = editor.edit(family, facts).updates.values()
-    (expected,) = slow(family, facts, editor, 3)
-    assert float((update.matrix - expected).norm() / expected.norm()) < 2e-2
+    (update,) = editor.edit(exact, facts).updates.values()
+    (expected,) = slow(exact, facts, editor, 3)
+    assert float((update.matrix - expected).norm() / expected.norm()) < 1e-6
 
 
 @pytest.mark.parametrize("name", EDITORS)
