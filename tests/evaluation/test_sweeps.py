@@ -1,4 +1,4 @@
-"""Sweeps: the grid, what a point says, and that a file is gone on with, added to, and never mixed."""
+"""Sweeps: the sweep_grid, what a point says, and that a file is gone on with, added to, and never mixed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from knowedit.evaluation.measuring import EditingPlan
 from knowedit.evaluation.methods import Unedited
 from knowedit.evaluation.scores import Pair, RecordScores
 from knowedit.evaluation.sweep_rows import SweepRow, best
-from knowedit.evaluation.sweeps import Sweep, SweepPoint, grid, read_sweep, sweep_digest
+from knowedit.evaluation.sweeps import Sweep, SweepPoint, read_sweep, sweep_digest, sweep_grid
 from knowedit.intervals import Interval
 
 MODEL = "organism-gptj"
@@ -134,13 +134,13 @@ def test_failed_records_are_kept_with_their_error(here, records, tmp_path):
 
 
 def test_the_grid_has_bounds_and_rates_where_they_belong():
-    found = grid(["FT", "FT+L", "ROME"], [0, 3], [1e-3, 2e-3], [5e-4])
+    found = sweep_grid(["FT", "FT+L", "ROME"], [0, 3], [1e-3, 2e-3], [5e-4])
     assert len(found) == 2 * (1 + 2 + 1)
     assert found[:2] == [SweepPoint("FT", 0, None, 5e-4), SweepPoint("FT", 3, None, 5e-4)]
     assert SweepPoint("FT+L", 3, 2e-3, 5e-4) in found
     assert found[-1] == SweepPoint("ROME", 3)
     with pytest.raises(InputError, match="no sweep of 'MEND': use one of FT, FT\\+L, AttnEdit, ROME"):
-        grid(["MEND"], [0], [], [])
+        sweep_grid(["MEND"], [0], [], [])
     with pytest.raises(InputError, match="no sweep of 'KN'"):
         SweepPoint("KN", 0).editing()
 

@@ -21,7 +21,7 @@ from knowedit.evaluation.methods import Unedited
 from knowedit.evaluation.processes import Processes
 from knowedit.evaluation.records import TRAIN_FILE, Record, iter_records
 from knowedit.evaluation.sweep_rows import SweepRow, best
-from knowedit.evaluation.sweeps import TUNED, PointScores, Sweep, SweepPoint, grid
+from knowedit.evaluation.sweeps import TUNED, PointScores, Sweep, SweepPoint, sweep_grid
 from knowedit.models import LanguageModel, load
 
 METHODS = {"ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit", "rome": "ROME"}
@@ -64,7 +64,7 @@ class SweepRequest:
             raise InputError(f"there is no sweep of {unknown[0]!r}: use one of {', '.join(METHODS)}")
         layers = list(range(n_layers)) if self.layers is None else parse_layers(self.layers, n_layers)
         bounds, rates = parse_numbers("bounds", self.bounds), parse_numbers("rates", self.rates)
-        return grid([METHODS[method] for method in dict.fromkeys(self.methods)], layers, bounds, rates)
+        return sweep_grid([METHODS[method] for method in dict.fromkeys(self.methods)], layers, bounds, rates)
 
     def chosen_records(self, lm: LanguageModel) -> list[Record]:
         """The records.

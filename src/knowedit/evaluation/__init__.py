@@ -23,6 +23,8 @@ from knowedit.evaluation.run_folder import Outcome, Run, read_run
 from knowedit.evaluation.scores import Pair, RecordScores, pair_probabilities, score_record
 from knowedit.evaluation.scoring import Scorer, Table2Scores
 from knowedit.evaluation.summary import paired_difference, summarise
+from knowedit.evaluation.sweep_rows import SweepRow
+from knowedit.evaluation.sweeps import PointScores, Sweep, SweepPoint, read_sweep, sweep_grid
 from knowedit.evaluation.table_text import csv_text, markdown
 from knowedit.evaluation.tables import Row, Table, make_table, paper_rows, run_row
 from knowedit.evaluation.texts import TextScores
@@ -51,6 +53,7 @@ __all__ = [
     "Pair",
     "Plain",
     "Plan",
+    "PointScores",
     "Prepared",
     "Processes",
     "RayActors",
@@ -61,6 +64,9 @@ __all__ = [
     "Run",
     "Scorer",
     "Station",
+    "Sweep",
+    "SweepPoint",
+    "SweepRow",
     "Table",
     "Table1",
     "Table2Scores",
@@ -86,11 +92,13 @@ __all__ = [
     "paper_rows",
     "perplexity",
     "read_run",
+    "read_sweep",
     "record_generator",
     "record_seed",
     "run_row",
     "score_record",
     "summarise",
+    "sweep_grid",
     "text_entropy",
     "text_likelihoods",
     "verify",

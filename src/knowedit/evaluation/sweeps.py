@@ -74,7 +74,7 @@ class SweepPoint:
         return " ".join([self.method, *(f"{name} {value:g}" for name, value in told if value is not None)])
 
 
-def grid(
+def sweep_grid(
     methods: Sequence[str], layers: Sequence[int], bounds: Sequence[float], rates: Sequence[float]
 ) -> list[SweepPoint]:
     """All points of some methods; ε only where a method has one, and rates only where it has one.
