@@ -15,6 +15,7 @@ from rich.table import Table
 from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, stderr
 from knowedit.editing.known_settings import keep_settings
 from knowedit.errors import InputError
+from knowedit.evaluation.columns import JUDGED
 from knowedit.evaluation.executors import Executor, InProcess
 from knowedit.evaluation.measuring import EditingPlan
 from knowedit.evaluation.methods import Unedited
@@ -25,7 +26,6 @@ from knowedit.evaluation.sweeps import TUNED, PointScores, Sweep, SweepPoint, sw
 from knowedit.models import LanguageModel, load
 
 METHODS = {"ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit", "rome": "ROME"}
-SHOWN = ("ES", "PS", "NS")
 
 
 @dataclass(frozen=True)
@@ -176,10 +176,10 @@ class _Watch:
 
 
 def _print(rows: list[SweepRow], winners: dict[str, SweepRow]) -> None:
-    table = Table("method", "layer", "ε", "rate", *SHOWN, "S", "", box=None)
+    table = Table("method", "layer", "ε", "rate", *JUDGED, "S", "", box=None)
     for row in rows:
         setting = ("" if value is None else f"{value:g}" for value in row.setting.values())
-        means = (f"{row.columns[key].mean:.1f}" for key in SHOWN)
+        means = (f"{row.columns[key].mean:.1f}" for key in JUDGED)
         mark = "best" if row is winners[row.method] else ""
         table.add_row(row.method, *setting, *means, f"{row.score:.1f}", mark)
     console.print(table)

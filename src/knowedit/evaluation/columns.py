@@ -46,6 +46,9 @@ COLUMNS: Final = {
 }
 """The nine columns, in the order of Table 2."""
 
+JUDGED: Final = ("ES", "PS", "NS")
+"""The columns that a setting is judged by, through their harmonic mean; the paper names no rule."""
+
 COMPOSITE: Final = Column(
     "S", "harmonic mean of ES, PS and NS", "share", "higher", "not in v1 of the paper", in_v1=False
 )
@@ -59,7 +62,7 @@ def harmonic_mean(columns: Mapping[str, float | None]) -> float | None:
     Returns:
         0 if one of the three is 0, None if one is not measured.
     """
-    values = [columns.get(key) for key in ("ES", "PS", "NS")]
+    values = [columns.get(key) for key in JUDGED]
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return None
