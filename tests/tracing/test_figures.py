@@ -13,9 +13,9 @@ import torch
 from matplotlib.text import Text
 
 from knowedit.errors import InputError
+from knowedit.figures.style import MAP, token_label
 from knowedit.tracing import Role, Window
 from knowedit.tracing.figures import average_lines, detail, heat_map, heat_maps, save, severing
-from knowedit.tracing.figures.style import MAP, token_label
 from tests.tracing.made import made
 
 

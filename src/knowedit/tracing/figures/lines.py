@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from knowedit.errors import InputError
+from knowedit.figures import style
 from knowedit.tracing.averages import AverageTrace
-from knowedit.tracing.figures import style
+from knowedit.tracing.figures import wording
 from knowedit.tracing.roles import Role
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _draw(axes: Axes, average: AverageTrace) -> None:
         axes, len(average.mean[0]), "layer" if average.window.size == 1 else "centre of the window (layer)"
     )
     size = average.window.size
-    what = style.NAMES[average.part]
+    what = wording.NAMES[average.part]
     axes.set_title(
         f"restored: {f'one {what}' if size == 1 else f'{what}, {size} layers'}\n"
         f"{average.n_facts} facts, clean {average.clean.mean:.3f}"
