@@ -1,0 +1,180 @@
+"""Distributions over records as in Figures 7 a to c and 16: a row for each run, a panel for each column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from knowedit.errors import InputError
+from knowedit.evaluation.columns import COLUMNS
+from knowedit.evaluation.figures import captions
+from knowedit.evaluation.run_folder import Run
+from knowedit.evaluation.scores import RecordScores
+from knowedit.evaluation.tables import UNEDITED
+from knowedit.figures import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DRAWN: Final = ("EM", "PM", "NM", "GE", "RS", "Essence")
+"""The columns that are drawn by default: those where a record has more values than a share of few prompts."""
+
+BINS: Final = 30
+EDITED, OTHER = "#8899cc", "#bbbbbb"
+
+
+def distributions(runs: Sequence[Run], columns: Sequence[str] | None = None) -> Figure:
+    """Histograms over records, with the mean; the edited rows also show the unedited model's outline.
+
+    All rows of a column have the same bins and the same scale of heights. A perplexity has a logarithmic axis.
+
+    Args:
+        runs: of one model and the same records, from top to bottom.
+        columns: keys of `COLUMNS`; by default those of `DRAWN` that were measured. A run without one of them
+            has a panel that says so.
+
+    Raises:
+        InputError: no runs, runs of several models or sets of records, a method twice, a run without scores, a
+            column that was given and is not measured in a run, or a value that is not finite.
+    """
+    samples = _samples(runs)
+    keys = _measured(samples) if columns is None else _given(samples, columns)
+    with style.settings():
+        figure = style.new_figure(1.1 + 1.75 * len(keys), 1.1 + 0.72 * len(samples))
+        grid = figure.subplots(len(samples), len(keys), squeeze=False, sharex="col", sharey="col")
+        for place, key in enumerate(keys):
+            _draw_column(grid[:, place], samples, key)
+        for axes, sample in zip(grid[:, 0], samples, strict=True):
+            axes.set_ylabel(f"{style.plain(sample.name)}\nn = {sample.n:,}", rotation=0, ha="right", va="center")
+        figure.suptitle(style.plain(_heading(runs[0], samples)), fontsize=9)
+        return style.literal(figure)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The values of a run, on the scale of Table 2."""
+
+    name: str
+    n: int
+    values: dict[str, NDArray[np.float64]]
+
+
+def _samples(runs: Sequence[Run]) -> list[_Sample]:
+    if not runs:
+        raise InputError("no runs were given: a figure of distributions needs at least one")
+    if len({(run.identity["model"], run.identity["records"]["sha256"]) for run in runs}) > 1:
+        raise InputError(
+            "the runs are of several models or sets of records, whose distributions cannot be compared: "
+            "draw a figure for each"
+        )
+    samples = [_sample(run) for run in runs]
+    names = [sample.name for sample in samples]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two runs are of {name} with the same records: give one of them")
+    return samples
+
+
+def _sample(run: Run) -> _Sample:
+    if not run.scored:
+        raise InputError(f"no record of {run.path} was scored ({len(run.failed)} failed): nothing to draw")
+    rows = [RecordScores.from_json(outcome.scores or {}).columns for outcome in run.scored]
+    found = {}
+    for key, column in COLUMNS.items():
+        values = np.array([value for row in rows if (value := row[key]) is not None]) * column.scale
+        if not np.isfinite(values).all():
+            raise InputError(f"a {key} of {run.path} is NaN or infinite: find out which record it comes from")
+        if len(values):
+            found[key] = values
+    name = run.manifest["names"].get("method", run.identity.get("method"))
+    return _Sample(str(name), len(rows), found)
+
+
+def _measured(samples: Sequence[_Sample]) -> list[str]:
+    keys = [key for key in DRAWN if any(key in sample.values for sample in samples)]
+    if not keys:
+        raise InputError(f"none of {', '.join(DRAWN)} is measured in these runs: nothing to draw")
+    return keys
+
+
+def _given(samples: Sequence[_Sample], columns: Sequence[str]) -> list[str]:
+    if not columns:
+        raise InputError("no columns were given: a figure of distributions needs at least one, such as NM")
+    for key in columns:
+        for sample in samples:
+            if captions.column(key).key not in sample.values:
+                raise InputError(
+                    f"{key} is not measured in the run of {sample.name}: leave the column or the run out"
+                )
+    return list(columns)
+
+
+def _draw_column(panels: Sequence[Axes], samples: Sequence[_Sample], key: str) -> None:
+    edges = _edges(np.concatenate([sample.values[key] for sample in samples if key in sample.values]), key)
+    unedited = next((s.values[key] for s in samples if s.name == UNEDITED and key in s.values), None)
+    for axes, sample in zip(panels, samples, strict=True):
+        if key not in sample.values:
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", fontsize=7)
+            continue
+        own = sample.values[key]
+        is_other = sample.name == UNEDITED
+        axes.stairs(_percent(own, edges), edges, fill=True, color=OTHER if is_other else EDITED)
+        if unedited is not None:
+            axes.stairs(_percent(unedited, edges), edges, color="black", linewidth=0.6)
+        axes.axvline(own.mean(), color="black", linestyle="--", linewidth=1)
+    _label(panels, key, edges)
+
+
+def _percent(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How many of a hundred records are in each bin."""
+    counts: NDArray[np.float64] = np.histogram(values, edges)[0] * (100 / len(values))
+    return counts
+
+
+def _edges(values: NDArray[np.float64], key: str) -> NDArray[np.float64]:
+    """The borders of the bins: from the least to the largest value, which is never the same place."""
+    low, high = float(values.min()), float(values.max())
+    if _logarithmic(key):
+        return np.geomspace(low / 1.001, high * 1.001, BINS + 1)
+    room = 1e-3 * max(1.0, abs(low), abs(high)) if low == high else 0.0
+    return np.linspace(low - room, high + room, BINS + 1)
+
+
+def _logarithmic(key: str) -> bool:
+    return COLUMNS[key].unit == "perplexity"
+
+
+def _label(panels: Sequence[Axes], key: str, edges: NDArray[np.float64]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    panels[0].set_title(captions.heading(key))
+    panels[-1].set_xlabel(captions.scaled_unit(key).replace("difference of probabilities", "difference of P"))
+    for axes in panels:
+        axes.set_xlim(edges[0], edges[-1])
+        axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %" if value else ""))
+        axes.tick_params(labelsize=7)
+    if _logarithmic(key):
+        axes.set_xscale("log")
+        axes.set_xticks(_round(edges), [f"{value:g}" for value in _round(edges)])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def _round(edges: NDArray[np.float64]) -> list[float]:
+    """Round numbers between the ends of a logarithmic axis, about four."""
+    steps = [step * 10.0**power for power in range(-2, 7) for step in (1, 2, 5)]
+    found = [step for step in steps if edges[0] <= step <= edges[-1]]
+    return found[:: -(-len(found) // 4)] if found else [float(f"{edges[0]:.3g}"), float(f"{edges[-1]:.3g}")]
+
+
+def _heading(run: Run, samples: Sequence[_Sample]) -> str:
+    model = str(run.manifest["names"].get("model", run.identity["model"][:12]))
+    outline = "; outline: the unedited model" if any(sample.name == UNEDITED for sample in samples) else ""
+    return f"{model}: share of records in each bin; dashed: mean{outline}"
