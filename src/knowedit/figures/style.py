@@ -18,6 +18,9 @@ MAP = "magma_r"
 """From light to dark without a turn, so that a map keeps its meaning in grey."""
 
 COLOURS = ("#332288", "#117733", "#cc6677", "#882255", "#44aa99", "#999933", "#555555")
+FILL, OTHER = "#8899cc", "#cccccc"
+"""Areas, and those of what others are compared with; lighter than the lines, in grey as well."""
+
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 2)))
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BEST, EDITED, OTHER = "#332288", "#8899cc", "#dddddd"
 HEIGHT: Final = 0.21
 """Inches of a bar."""
 RULES: Final = "95 % intervals; dark: best of the edited models; light and dashed: the unedited model"
@@ -41,13 +40,21 @@ def bars(table: Table) -> Figure:
         for panels, rows in zip(grid, groups, strict=True):
             _draw_block(panels, rows, keys, table)
         for axes, key in zip(grid[0], keys, strict=True):
-            axes.set_title(captions.heading(key))
+            axes.set_title(captions.heading(key, narrow=True))
+        _name_blocks(list(grid[:, 0]), groups)
         figure.suptitle(RULES, fontsize=9)
         return style.literal(figure)
 
 
 def _groups(table: Table) -> list[str]:
     return list(dict.fromkeys(row.group for row in table.rows))
+
+
+def _name_blocks(panels: Sequence[Axes], groups: Sequence[Sequence[Row]]) -> None:
+    """Model and records to the left above each block; above the first, over the headings of the columns."""
+    for place, (axes, rows) in enumerate(zip(panels, groups, strict=True)):
+        name = f"{rows[0].model}, {captions.records(row.n for row in rows)}"
+        axes.set_title(style.plain(name) + "\n\n" * (place == 0), loc="left", fontweight="bold")
 
 
 def _draw_block(panels: Sequence[Axes], rows: Sequence[Row], keys: Sequence[str], table: Table) -> None:
@@ -61,12 +68,11 @@ def _draw_block(panels: Sequence[Axes], rows: Sequence[Row], keys: Sequence[str]
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.tick_params(axis="x", labelsize=7)
     panels[0].set_yticks(range(len(rows)), [style.plain(row.method) for row in rows])
-    panels[0].set_ylabel(style.plain(f"{rows[0].model}\n{captions.records(row.n for row in rows)}"))
 
 
 def _bar(axes: Axes, place: int, row: Row, key: str, *, dark: bool) -> None:
     found = row.columns[key]
-    colour = OTHER if row.unedited else BEST if dark else EDITED
+    colour = style.OTHER if row.unedited else style.COLOURS[0] if dark else style.FILL
     axes.barh(place, found.mean, 0.75, color=colour, edgecolor="black", linewidth=0.4)
     if isfinite(found.low) and isfinite(found.high):
         axes.hlines(place, found.low, found.high, color="black", linewidth=1)

@@ -22,10 +22,11 @@ def column(key: str) -> Column:
     return COLUMNS[key]
 
 
-def heading(key: str) -> str:
-    """The key, what it is in words, and which direction is better: ``PS ↑`` over ``generalisation, success``."""
+def heading(key: str, *, narrow: bool = False) -> str:
+    """The key, which direction is better, and under it what it is in words; in one word where it is narrow."""
     known = column(key)
-    return f"{key} {ARROWS[known.better]}\n{known.name.partition(':')[0]}"
+    name = known.name.split()[0].strip(",:") if narrow else known.name.partition(":")[0]
+    return f"{key} {ARROWS[known.better]}\n{name}"
 
 
 def scaled_unit(key: str) -> str:

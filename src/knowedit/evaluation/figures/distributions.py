@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from knowedit.errors import InputError
 from knowedit.evaluation.columns import COLUMNS
 from knowedit.evaluation.figures import captions
+from knowedit.evaluation.figures.bins import Bins, shared_bins
 from knowedit.evaluation.run_folder import Run
 from knowedit.evaluation.scores import RecordScores
 from knowedit.evaluation.tables import UNEDITED
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 DRAWN: Final = ("EM", "PM", "NM", "GE", "RS", "Essence")
 """The columns that are drawn by default: those where a record has more values than a share of few prompts."""
-
-BINS: Final = 30
-EDITED, OTHER = "#8899cc", "#bbbbbb"
 
 
 def distributions(runs: Sequence[Run], columns: Sequence[str] | None = None) -> Figure:
@@ -48,9 +46,11 @@ def distributions(runs: Sequence[Run], columns: Sequence[str] | None = None) -> 
         figure = style.new_figure(1.1 + 1.75 * len(keys), 1.1 + 0.72 * len(samples))
         grid = figure.subplots(len(samples), len(keys), squeeze=False, sharex="col", sharey="col")
         for place, key in enumerate(keys):
-            _draw_column(grid[:, place], samples, key)
+            _draw_column(list(grid[:, place]), samples, key)
         for axes, sample in zip(grid[:, 0], samples, strict=True):
-            axes.set_ylabel(f"{style.plain(sample.name)}\nn = {sample.n:,}", rotation=0, ha="right", va="center")
+            axes.set_ylabel(
+                f"{style.plain(sample.name)}\nn = {sample.n:,}", rotation=0, ha="right", va="center"
+            )
         figure.suptitle(style.plain(_heading(runs[0], samples)), fontsize=9)
         return style.literal(figure)
 
@@ -115,63 +115,47 @@ def _given(samples: Sequence[_Sample], columns: Sequence[str]) -> list[str]:
 
 
 def _draw_column(panels: Sequence[Axes], samples: Sequence[_Sample], key: str) -> None:
-    edges = _edges(np.concatenate([sample.values[key] for sample in samples if key in sample.values]), key)
-    unedited = next((s.values[key] for s in samples if s.name == UNEDITED and key in s.values), None)
+    found = {sample.name: sample.values[key] for sample in samples if key in sample.values}
+    bins = shared_bins(np.concatenate(list(found.values())), ratios=COLUMNS[key].unit == "perplexity")
     for axes, sample in zip(panels, samples, strict=True):
-        if key not in sample.values:
-            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", fontsize=7)
-            continue
-        own = sample.values[key]
-        is_other = sample.name == UNEDITED
-        axes.stairs(_percent(own, edges), edges, fill=True, color=OTHER if is_other else EDITED)
-        if unedited is not None:
-            axes.stairs(_percent(unedited, edges), edges, color="black", linewidth=0.6)
-        axes.axvline(own.mean(), color="black", linestyle="--", linewidth=1)
-    _label(panels, key, edges)
-
-
-def _percent(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How many of a hundred records are in each bin."""
-    counts: NDArray[np.float64] = np.histogram(values, edges)[0] * (100 / len(values))
-    return counts
-
-
-def _edges(values: NDArray[np.float64], key: str) -> NDArray[np.float64]:
-    """The borders of the bins: from the least to the largest value, which is never the same place."""
-    low, high = float(values.min()), float(values.max())
-    if _logarithmic(key):
-        return np.geomspace(low / 1.001, high * 1.001, BINS + 1)
-    room = 1e-3 * max(1.0, abs(low), abs(high)) if low == high else 0.0
-    return np.linspace(low - room, high + room, BINS + 1)
-
-
-def _logarithmic(key: str) -> bool:
-    return COLUMNS[key].unit == "perplexity"
-
-
-def _label(panels: Sequence[Axes], key: str, edges: NDArray[np.float64]) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
-
-    panels[0].set_title(captions.heading(key))
+        if sample.name in found:
+            _draw(axes, found[sample.name], bins, unedited=sample.name == UNEDITED)
+            if UNEDITED in found:
+                axes.stairs(bins.percent(found[UNEDITED]), bins.edges, color="black", linewidth=0.6)
+        else:
+            axes.text(
+                0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", fontsize=7
+            )
+        _label_heights(axes)
+    panels[0].set_title(captions.heading(key, narrow=True))
     panels[-1].set_xlabel(captions.scaled_unit(key).replace("difference of probabilities", "difference of P"))
-    for axes in panels:
-        axes.set_xlim(edges[0], edges[-1])
-        axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %" if value else ""))
-        axes.tick_params(labelsize=7)
-    if _logarithmic(key):
+    _label_values(panels[-1], bins)
+
+
+def _draw(axes: Axes, values: NDArray[np.float64], bins: Bins, *, unedited: bool) -> None:
+    colour = style.OTHER if unedited else style.FILL
+    axes.stairs(bins.percent(values), bins.edges, fill=True, color=colour)
+    axes.axvline(float(values.mean()), color="black", linestyle="--", linewidth=1)
+
+
+def _label_heights(axes: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %" if value else ""))
+    axes.tick_params(labelsize=7)
+
+
+def _label_values(axes: Axes, bins: Bins) -> None:
+    """The axis that all panels of a column share."""
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
+    if bins.logarithmic:
         axes.set_xscale("log")
-        axes.set_xticks(_round(edges), [f"{value:g}" for value in _round(edges)])
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xticks(bins.round_numbers(), [f"{value:g}" for value in bins.round_numbers()])
+        axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
-
-
-def _round(edges: NDArray[np.float64]) -> list[float]:
-    """Round numbers between the ends of a logarithmic axis, about four."""
-    steps = [step * 10.0**power for power in range(-2, 7) for step in (1, 2, 5)]
-    found = [step for step in steps if edges[0] <= step <= edges[-1]]
-    return found[:: -(-len(found) // 4)] if found else [float(f"{edges[0]:.3g}"), float(f"{edges[-1]:.3g}")]
 
 
 def _heading(run: Run, samples: Sequence[_Sample]) -> str:

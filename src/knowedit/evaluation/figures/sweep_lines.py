@@ -94,7 +94,7 @@ class _Sweep:
     def _rest(self, row: SweepRow) -> list[str]:
         """The setting of a row but for its place, as far as it has to be told."""
         words = []
-        if self.over == "layer" and row.bound is not None:
+        if self.over == "layer" and (row.bound is not None or self._varies("bound", row.method)):
             words.append(_bound(row))
         if self.over == "bound" and self._varies("layer"):
             words.append(f"layer {row.layer}")
