@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 DRAWN: Final = ("EM", "PM", "NM", "GE", "RS", "Essence")
 """The columns that are drawn by default: those where a record has more values than a share of few prompts."""
 
+STEPS: Final = [1, 2, 5, 10]
+"""Between the ticks of an axis, times a power of ten."""
+
 
 def distributions(runs: Sequence[Run], columns: Sequence[str] | None = None) -> Figure:
     """Histograms over records, with the mean; the edited rows also show the unedited model's outline.
@@ -135,13 +138,15 @@ def _draw_column(panels: Sequence[Axes], samples: Sequence[_Sample], key: str) -
 def _draw(axes: Axes, values: NDArray[np.float64], bins: Bins, *, unedited: bool) -> None:
     colour = style.OTHER if unedited else style.FILL
     axes.stairs(bins.percent(values), bins.edges, fill=True, color=colour)
+    if bins.edges[0] < 0 < bins.edges[-1]:
+        axes.axvline(0, color="black", linewidth=0.4)
     axes.axvline(float(values.mean()), color="black", linestyle="--", linewidth=1)
 
 
 def _label_heights(axes: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(2, steps=STEPS))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %" if value else ""))
     axes.tick_params(labelsize=7)
 
@@ -155,7 +160,7 @@ def _label_values(axes: Axes, bins: Bins) -> None:
         axes.set_xticks(bins.round_numbers(), [f"{value:g}" for value in bins.round_numbers()])
         axes.xaxis.set_minor_locator(NullLocator())
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
 
 
 def _heading(run: Run, samples: Sequence[_Sample]) -> str:

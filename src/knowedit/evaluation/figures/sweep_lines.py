@@ -22,6 +22,10 @@ Over = Literal["layer", "bound"]
 
 RULE: Final = f"best: the largest harmonic mean of {', '.join(JUDGED[:-1])} and {JUDGED[-1]}"
 RINGS: Final = ("o", "s", "D", "^", "v")
+LETTER: Final = 0.07
+"""Inches that a letter of the legend takes, with some room."""
+HANDLE: Final = 0.7
+"""Inches of the line before it, and of what is between two columns."""
 
 
 def sweep_lines(
@@ -43,13 +47,15 @@ def sweep_lines(
     _check(rows, columns)
     sweep = _Sweep(tuple(rows), over or _usual(rows))
     with style.settings():
-        figure = style.new_figure(max(4.6, 2.9 * len(columns) + 0.4), 3.7)
+        width = max(5.2, 2.9 * len(columns) + 0.4)
+        across = sweep.legend_columns(width)
+        figure = style.new_figure(width, 3.3 + 0.17 * -(-len(sweep.entries) // across))
         same = len({captions.scaled_unit(key) for key in columns}) == 1
         panels = figure.subplots(1, len(columns), squeeze=False, sharey=same)[0]
         for axes, key in zip(panels, columns, strict=True):
             sweep.draw(axes, key)
             axes.set_ylabel("" if same and axes is not panels[0] else captions.scaled_unit(key))
-        shared_legend(figure, panels, 2 if len(columns) < 3 else 3)
+        shared_legend(figure, panels, across)
         figure.suptitle(style.plain("; ".join(sweep.notes(title))), fontsize=9)
         return style.literal(figure)
 
@@ -104,6 +110,15 @@ class _Sweep:
 
     def _varies(self, name: str, method: str | None = None) -> bool:
         return len({row.setting[name] for row in self.rows if method in (None, row.method)}) > 1
+
+    @property
+    def entries(self) -> list[str]:
+        """The lines of the legend."""
+        return [*self.lines, *(f"best: {self.at(row)}" for row in self.winners)]
+
+    def legend_columns(self, inches: float) -> int:
+        """How many columns of the legend have room beside each other."""
+        return max(1, min(3, int(inches / (HANDLE + LETTER * max(map(len, self.entries))))))
 
     @property
     def winners(self) -> list[SweepRow]:
