@@ -75,7 +75,7 @@ def _bar(axes: Axes, place: int, row: Row, key: str, *, dark: bool) -> None:
     colour = style.OTHER if row.unedited else style.COLOURS[0] if dark else style.FILL
     axes.barh(place, found.mean, 0.75, color=colour, edgecolor="black", linewidth=0.4)
     if isfinite(found.low) and isfinite(found.high):
-        for colour, width in (("white", 2.5), ("black", 1)):
+        for colour, width in (("white", 3), ("black", 1)):
             axes.hlines(place, found.low, found.high, color=colour, linewidth=width)
     if row.unedited:
         axes.axvline(found.mean, color="black", linestyle="--", linewidth=0.7)
