@@ -54,7 +54,8 @@ def _name_blocks(panels: Sequence[Axes], groups: Sequence[Sequence[Row]]) -> Non
     """Model and records to the left above each block; above the first, over the headings of the columns."""
     for place, (axes, rows) in enumerate(zip(panels, groups, strict=True)):
         name = f"{rows[0].model}, {captions.records(row.n for row in rows)}"
-        axes.set_title(style.plain(name) + "\n\n" * (place == 0), loc="left", fontweight="bold")
+        text = style.plain(name) + "\n\n" * (place == 0)
+        axes.set_title(text, loc="left", fontweight="bold", linespacing=1.7)
 
 
 def _draw_block(panels: Sequence[Axes], rows: Sequence[Row], keys: Sequence[str], table: Table) -> None:
@@ -75,7 +76,8 @@ def _bar(axes: Axes, place: int, row: Row, key: str, *, dark: bool) -> None:
     colour = style.OTHER if row.unedited else style.COLOURS[0] if dark else style.FILL
     axes.barh(place, found.mean, 0.75, color=colour, edgecolor="black", linewidth=0.4)
     if isfinite(found.low) and isfinite(found.high):
-        for colour, width in (("white", 3), ("black", 1)):
-            axes.hlines(place, found.low, found.high, color=colour, linewidth=width)
+        # The white rim shows what lies inside a dark bar.
+        for rim, width in (("white", 3), ("black", 1)):
+            axes.hlines(place, found.low, found.high, color=rim, linewidth=width)
     if row.unedited:
         axes.axvline(found.mean, color="black", linestyle="--", linewidth=0.7)
