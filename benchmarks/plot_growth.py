@@ -22,9 +22,9 @@ sys.path.insert(0, str(ROOT))
 
 import knowedit  # noqa: E402
 from benchmarks.test_tracing import FIRST, MEASURE_PEAK, SUBJECT, ours  # noqa: E402
+from knowedit.figures import save, style  # noqa: E402
 from knowedit.models import locate  # noqa: E402
 from knowedit.tensorfile import write_bytes  # noqa: E402
-from knowedit.tracing.figures import save, style  # noqa: E402
 
 OUT = ROOT / "docs" / "figures"
 ROUNDS = 2

@@ -27,7 +27,7 @@ GROUND_LIBRARIES: dict[str, set[str]] = {
 """The parts of the lowest layer, and what each needs besides the standard library and errors."""
 
 GROUND = set(GROUND_LIBRARIES)
-TOOLS = {"models", "linalg"}
+TOOLS = {"figures", "linalg", "models"}
 STUDIES = {"tracing", "editing", "organisms"}
 BELOW_EVALUATION = GROUND | TOOLS | STUDIES
 
@@ -121,6 +121,17 @@ def violations(folder: Path) -> list[str]:
 def test_imports_only_go_down() -> None:
     assert any(SOURCE.rglob("*.py"))
     assert violations(SOURCE) == []
+
+
+def test_only_the_top_layer_draws_evaluations() -> None:
+    """Scores, and the digest of the code that they come from, do not depend on how they are drawn."""
+    found = []
+    for file in sorted((SOURCE / "evaluation").rglob("*.py")):
+        package = ".".join(("knowedit", *file.relative_to(SOURCE).parent.parts))
+        if package != "knowedit.evaluation.figures":
+            names = [name for _, name in imported(file.read_text(encoding="utf-8"), package)]
+            found += [name for name in names if f"{name}.".startswith("knowedit.evaluation.figures.")]
+    assert found == []
 
 
 BAD = {

@@ -80,6 +80,47 @@ def test_the_table_of_two_runs_and_the_paper(run, runs, tmp_path):
     assert (tmp_path / "t.md").read_text(encoding="utf-8") != before
 
 
+def test_pictures_of_the_table_and_of_the_distributions(run, runs, tmp_path):
+    both = (runs / "none", runs / "rome")
+    said = run("table", *both, "--figure", "t.svg", "--distributions", "d.PNG", "--paper", "gpt-j").stdout
+    assert "written to t.svg\nwritten to d.PNG\n" in said
+    assert (tmp_path / "t.svg").read_bytes().startswith(b"<?xml")
+    assert (tmp_path / "d.PNG").read_bytes().startswith(b"\x89PNG")
+    before = (tmp_path / "t.svg").read_bytes()
+    refused = run("table", *both, "--figure", "t.svg", code=2)
+    assert "exists already" in " ".join(refused.stderr.split())
+    run("table", runs / "rome", "--figure", "t.svg", "--force")
+    assert (tmp_path / "t.svg").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--figure", "t.gif"), "one of .png, .svg, .pdf"),
+        (("--distributions", "t"), "one of .png, .svg, .pdf"),
+        (("--figure", "no/t.svg"), "the folder no does not exist"),
+        (("--csv", "no/t.csv"), "the folder no does not exist"),
+        (("--figure", "a.svg", "--distributions", "a.svg"), "a.svg is given for two things"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_a_run_is_read(run, tmp_path, options, words):
+    refused = run("table", "no-run", "--markdown", "t.md", *options, code=2)
+    assert words in " ".join(refused.stderr.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_no_file(run, runs, tmp_path):
+    shutil.copytree(runs / "rome", tmp_path / "other")
+    manifest = tmp_path / "other" / MANIFEST
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    content["run"]["model"] = "another"
+    manifest.write_text(json.dumps(content), encoding="utf-8")
+    options = ("--csv", "t.csv", "--figure", "t.svg", "--distributions", "d.svg")
+    refused = run("table", runs / "rome", "other", *options, code=2)
+    assert "several models or sets of records" in " ".join(refused.stderr.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
 def test_failed_records_are_said_and_in_the_exit_code(run, here, monkeypatch):
     real = ROME.edit
 

@@ -383,6 +383,12 @@ def table(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of `knowedit evaluate`.")],
     csv: Annotated[Path | None, typer.Option(help="Write the table to this CSV file.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the table to this Markdown file.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the table: a bar with its interval for each value.")
+    ] = None,
+    distributions: Annotated[
+        Path | None, typer.Option(help="Draw histograms over records: EM, PM, NM, and GE, RS, Essence.")
+    ] = None,
     paper: Annotated[
         list[str] | None, typer.Option(help="Add the paper's rows: gpt2-xl or gpt-j; may be given twice.")
     ] = None,
@@ -392,7 +398,18 @@ def table(
     """Put runs side by side as in the paper's Table 2, with intervals and the two failures marked."""
     from knowedit.cli.table import TableRequest, run_table
 
-    run_table(TableRequest(tuple(runs), csv, markdown, tuple(paper or ()), seed, force))
+    run_table(
+        TableRequest(
+            runs=tuple(runs),
+            csv=csv,
+            markdown=markdown,
+            figure=figure,
+            distributions=distributions,
+            paper=tuple(paper or ()),
+            seed=seed,
+            force=force,
+        )
+    )
 
 
 @app.command()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table as Grid
@@ -11,44 +13,84 @@ from rich.table import Table as Grid
 from knowedit.cli.output import console
 from knowedit.errors import InputError
 from knowedit.evaluation.columns import COLUMNS
-from knowedit.evaluation.run_folder import read_run
+from knowedit.evaluation.figures import bars, check_suffix, distributions, save
+from knowedit.evaluation.run_folder import Run, read_run
 from knowedit.evaluation.table_text import LEGEND, cell, count, csv_text, markdown, marks
 from knowedit.evaluation.tables import Row, Table, make_table, paper_rows, run_row
 from knowedit.tensorfile import write_bytes
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 @dataclass(frozen=True)
 class TableRequest:
-    """The options of ``knowedit table``."""
+    """The options of ``knowedit table``.
+
+    Attributes:
+        runs: folders.
+        csv: a file for the table, as the others here.
+        markdown: another.
+        figure: a picture of the table.
+        distributions: a picture of the distributions over records.
+        paper: models whose rows of the paper are added.
+        seed: of the intervals.
+        force: whether files are replaced.
+    """
 
     runs: tuple[Path, ...]
     csv: Path | None
     markdown: Path | None
+    figure: Path | None
+    distributions: Path | None
     paper: tuple[str, ...]
     seed: int
     force: bool
 
     def check_files(self) -> None:
-        """Refuse to replace a file.
+        """Refuse before any work what could not, or should not, be written.
 
         Raises:
-            InputError: one exists.
+            InputError: a picture of an unknown suffix, no such folder, a file that exists, or one file for two things.
         """
-        for path in (self.csv, self.markdown):
-            if path is not None and path.exists() and not self.force:
+        given = (self.csv, self.markdown, self.figure, self.distributions)
+        files = [path for path in given if path is not None]
+        for picture in (self.figure, self.distributions):
+            if picture is not None:
+                check_suffix(picture)
+        for path in files:
+            if not path.parent.is_dir():
+                raise InputError(f"the folder {path.parent} does not exist: create it, or give another name")
+            if path.is_dir() or (path.exists() and not self.force):
                 raise InputError(f"{path} exists already: give another name, or --force to replace the file")
+            if files.count(path) > 1:
+                raise InputError(f"{path} is given for two things: give each a name of its own")
 
 
 def run_table(request: TableRequest) -> None:
-    """Print the table and write the files that were asked for."""
+    """Print the table and write the files that were asked for; everything is made before the first is written."""
     request.check_files()
-    rows = [run_row(read_run(path), request.seed) for path in request.runs]
+    runs = [read_run(path) for path in request.runs]
+    rows = [run_row(run, request.seed) for run in runs]
     found = make_table([*rows, *(row for model in request.paper for row in paper_rows(model))])
+    pictures = _draw(request, found, runs)
     print_table(found)
     for path, text in ((request.csv, csv_text(found)), (request.markdown, markdown(found))):
         if path is not None:
             write_bytes(path, text.encode())
             console.print(f"written to {escape(str(path))}")
+    for path, picture in pictures.items():
+        save(picture, path)
+        console.print(f"written to {escape(str(path))}")
+
+
+def _draw(request: TableRequest, table: Table, runs: Sequence[Run]) -> dict[Path, Figure]:
+    drawn: dict[Path, Figure] = {}
+    if request.figure is not None:
+        drawn[request.figure] = bars(table)
+    if request.distributions is not None:
+        drawn[request.distributions] = distributions(runs)
+    return drawn
 
 
 def print_table(table: Table) -> None:

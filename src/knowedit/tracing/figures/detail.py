@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from knowedit.errors import InputError
-from knowedit.tracing.figures import style
+from knowedit.figures import style
+from knowedit.tracing.figures import wording
 from knowedit.tracing.trace import Trace
 
 if TYPE_CHECKING:
@@ -37,6 +38,6 @@ def detail(trace: Trace, token: int | None = None) -> Figure:
         axes.set_ylabel(f"P({style.plain(trace.answer.strip())})")
         start, stop = trace.subject
         name = style.token_label(trace.tokens[token], corrupted=start <= token < stop)
-        axes.set_title(f"restored: {style.restored(trace)} at {name} (token {token})")
+        axes.set_title(f"restored: {wording.restored(trace)} at {name} (token {token})")
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
         return style.literal(figure)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from knowedit.errors import InputError
-from knowedit.tracing.figures import style
+from knowedit.figures import style
+from knowedit.tracing.figures import wording
 from knowedit.tracing.trace import Trace
 
 if TYPE_CHECKING:
@@ -89,14 +90,14 @@ def _draw(axes: Axes, trace: Trace, scale: tuple[float, float]) -> ScalarMappabl
     drawn = axes.pcolormesh(
         values, cmap=style.MAP, vmin=scale[0], vmax=scale[1], edgecolors="white", linewidth=0.25
     )
-    axes.set_yticks([row + 0.5 for row in range(len(trace.tokens))], style.token_labels(trace))
+    axes.set_yticks([row + 0.5 for row in range(len(trace.tokens))], wording.token_labels(trace))
     axes.set_ylim(len(trace.tokens), 0)
     style.layer_axis(axes, trace.n_layers)
     axes.set_xticks([tick + 0.5 for tick in axes.get_xticks()], [f"{tick:.0f}" for tick in axes.get_xticks()])
     centre = "layer" if trace.window.size == 1 else "centre of the window (layer)"
     axes.set_xlabel(centre)
     axes.tick_params(length=0)
-    axes.set_title(f"restored: {style.restored(trace)}")
+    axes.set_title(f"restored: {wording.restored(trace)}")
     return drawn
 
 

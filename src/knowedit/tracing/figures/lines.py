@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from knowedit.errors import InputError
+from knowedit.figures import style
+from knowedit.figures.lines import banded_line, shared_legend
 from knowedit.tracing.averages import AverageTrace
-from knowedit.tracing.figures import style
+from knowedit.tracing.figures import wording
 from knowedit.tracing.roles import Role
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def average_lines(*averages: AverageTrace) -> Figure:
         for axes, average in zip(panels, averages, strict=True):
             _draw(axes, average)
         panels[0].set_ylabel("mean P(answer)")
-        _legend(figure, panels)
+        shared_legend(figure, panels, 2 if len(panels) == 1 else 4)
         return style.literal(figure)
 
 
@@ -44,7 +43,7 @@ def _draw(axes: Axes, average: AverageTrace) -> None:
         axes, len(average.mean[0]), "layer" if average.window.size == 1 else "centre of the window (layer)"
     )
     size = average.window.size
-    what = style.NAMES[average.part]
+    what = wording.NAMES[average.part]
     axes.set_title(
         f"restored: {f'one {what}' if size == 1 else f'{what}, {size} layers'}\n"
         f"{average.n_facts} facts, clean {average.clean.mean:.3f}"
@@ -52,33 +51,6 @@ def _draw(axes: Axes, average: AverageTrace) -> None:
 
 
 def _line(axes: Axes, average: AverageTrace, row: int, role: Role) -> None:
-    mean, low, high = (np.asarray(values[row]) for values in (average.mean, average.low, average.high))
-    place, layers = list(Role).index(role), range(len(mean))
-    axes.fill_between(layers, low, high, color=style.COLOURS[place], alpha=0.15, linewidth=0)
-    axes.plot(
-        layers,
-        mean,
-        color=style.COLOURS[place],
-        linestyle=style.DASHES[place],
-        marker=style.MARKS[place],
-        markersize=3.5,
-        markevery=max(1, len(mean) // 12),
-        linewidth=1.2,
-        label=role.value,
-    )
-
-
-def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    found: dict[str, Any] = {}
-    for axes in panels:
-        handles, labels = axes.get_legend_handles_labels()
-        found |= dict(zip(labels, handles, strict=True))
-    columns = 2 if len(panels) == 1 else 4
-    figure.legend(
-        list(found.values()),
-        list(found),
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        handlelength=3.5,
-    )
+    mean, low, high = (values[row].tolist() for values in (average.mean, average.low, average.high))
+    kind = list(Role).index(role)
+    banded_line(axes, range(len(mean)), mean, low, high, kind=kind, label=role.value)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowedit.errors import InputError
+from knowedit.figures import style
 from knowedit.tracing.averages import AverageTrace
-from knowedit.tracing.figures import style
+from knowedit.tracing.figures import wording
 from knowedit.tracing.roles import Role
 from knowedit.tracing.trace import Trace
 
@@ -47,7 +48,7 @@ def severing(plain: Either, mlp_severed: Either, attention_severed: Either) -> F
         axes.axhline(0, color="black", linewidth=0.6)
         style.layer_axis(axes, plain.n_layers)
         axes.set_ylabel("restored − corrupted P")
-        axes.set_title(f"{style.restored(plain)} at the last subject token {_whose(plain)}")
+        axes.set_title(f"{wording.restored(plain)} at the last subject token {_whose(plain)}")
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
         return style.literal(figure)
 

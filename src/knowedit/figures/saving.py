@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knowedit.errors import InputError
+from knowedit.figures import style
 from knowedit.tensorfile import PathLike, write_bytes
-from knowedit.tracing.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,18 +14,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.ft2font import FT2Font
 
-    from knowedit.tracing.averages import AverageTrace
-    from knowedit.tracing.trace import Part, Trace
-
 MAP = "magma_r"
 """From light to dark without a turn, so that a map keeps its meaning in grey."""
 
 COLOURS = ("#332288", "#117733", "#cc6677", "#882255", "#44aa99", "#999933", "#555555")
+FILL, OTHER = "#8899cc", "#cccccc"
+"""Areas, and those of what others are compared with; lighter than the lines, in grey as well."""
+
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 2)))
 
 LONGEST = 18
-NAMES: dict[Part, str] = {"hidden": "state", "mlp": "MLP", "attention": "attention"}
 SIGNS = {" ": "\u2423", "\n": "\u21b5", "\t": "\u21e5"}
 
 SETTINGS = {
@@ -97,23 +96,11 @@ def _shown(own: FT2Font, letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
-def token_labels(trace: Trace) -> list[str]:
-    """A label for each row of a map."""
-    start, stop = trace.subject
-    return [token_label(token, corrupted=start <= row < stop) for row, token in enumerate(trace.tokens)]
-
-
-def restored(trace: Trace | AverageTrace) -> str:
-    """What a trace restores, and what it severs, in a few words."""
-    name = NAMES[trace.part]
-    text = f"one {name}" if trace.window.size == 1 else f"{name}, {trace.window.size} layers"
-    return text if trace.sever is None else f"{text}, {NAMES[trace.sever]} severed"
-
-
-def layer_axis(axes: Axes, n_layers: int, label: str = "layer") -> None:
-    """Whole numbers at even distances, no more than about twelve."""
-    step = next(step for step in (1, 2, 4, 5, 8, 10, 20, 50, 100, n_layers) if n_layers <= 12 * step)
-    axes.set_xticks(range(0, n_layers, step))
+def layer_axis(axes: Axes, n_layers: int, label: str = "layer", *, first: int = 0) -> None:
+    """Whole numbers at even distances, no more than about twelve, from `first` up to below `n_layers`."""
+    steps = (1, 2, 4, 5, 8, 10, 20, 50, 100, n_layers)
+    step = next(step for step in steps if n_layers - first <= 12 * step)
+    axes.set_xticks(range(-(-first // step) * step, n_layers, step))
     axes.set_xlabel(label)
 
 
