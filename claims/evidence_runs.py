@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from claims.models import model_name
 from knowedit.cli.evaluate import METHODS, EvaluateRequest
+
+__all__ = ["EVIDENCE", "METHODS", "RECORDS", "Source"]
 
 EVIDENCE: Final = Path(__file__).with_name("evidence")
 RECORDS: Final = 200
@@ -56,9 +57,3 @@ class Source:
         options = {"--records-file": self.records, "--statistics": self.statistics, "--out": self.evidence}
         given = "".join(f" {name} {path}" for name, path in options.items() if path is not None)
         return f"python -m claims.make_evidence --model {self.model} --method {method}{given}"
-
-
-def all_folders(source: Source) -> Iterator[tuple[str, Path]]:
-    """Each method and its folder."""
-    for method in METHODS:
-        yield method, source.folder(method)
