@@ -1,8 +1,9 @@
 """Whether a finished run is evidence today: whole, of today's code and model, and found again on a sample.
 
 A drawn text is another one where another processor rounds a probability across a draw, or draws by another method.
-Its scores are compared by the means of the sample, and how many came out the same is told. All else follows from
-the model, so it has to agree up to rounding, record by record.
+Its scores are compared by the means of the sample, and how many came out the same is told; where most texts of one
+run come out the same, most of every run must. All else follows from the model, so it has to agree up to rounding,
+record by record.
 """
 
 from __future__ import annotations
@@ -51,6 +52,25 @@ class Checked:
     run: Run
     cases: tuple[int, ...]
     same_texts: int
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether most texts came out the same."""
+        return 2 * self.same_texts > len(self.cases)
+
+
+def require_alike(checks: Sequence[Checked]) -> None:
+    """Refuse runs whose texts are not drawn alike: a processor draws either all texts as before, or none.
+
+    Raises:
+        ValueError: the texts of most runs come out the same, but not those of each.
+    """
+    strange = [found for found in checks if not found.reproduced]
+    if strange and len(strange) < len(checks):
+        raise ValueError(
+            f"{_name(strange[0].run)} was not found again: of {len(strange[0].cases)} texts "
+            f"{strange[0].same_texts} came out the same, while those of other runs do"
+        )
 
 
 def read_whole(folder: Path, command: str) -> Run:

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from claims.evidence_check import Checked, check, read_whole
+from claims.evidence_check import Checked, check, read_whole, require_alike
 from claims.evidence_runs import Source
 from claims.models import Missing, OpenModel, is_bundled, one_line
 from claims.registry import Progress
@@ -168,6 +168,7 @@ def gather(methods: Sequence[str], model: OpenModel, settings: Settings, progres
     for at, (method, run) in enumerate(runs.items()):
         watch = partial(_step, progress, at * sample, len(runs) * sample)
         checks[method] = check(run, stations[method], records, sample, settings.seed, watch)
+    require_alike(list(checks.values()))
     return evidence(model, records, checks, settings.seed)
 
 
