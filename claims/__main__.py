@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=defaults.seed, metavar="S")
     add("--records", type=Path, metavar="FILE", help="for models without records in their folder")
     add("--statistics", type=Path, metavar="FILE", help="for models without key statistics in their folder")
+    add("--evidence", type=Path, metavar="DIR", help="finished runs by model and method")
     add("--full", action="store_true", help="all facts, also where a sample is the default; minutes")
     add(
         "--noise",

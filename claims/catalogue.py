@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from claims import algebra, data, rome, tracing
+from claims import algebra, data, rome, table2, tracing
 from claims.registry import Section
 
-SECTIONS: tuple[Section[Any], ...] = (algebra.SECTION, tracing.SECTION, data.SECTION, rome.SECTION)
+SECTIONS: tuple[Section[Any], ...] = (
+    algebra.SECTION,
+    tracing.SECTION,
+    data.SECTION,
+    rome.SECTION,
+    table2.SECTION,
+    table2.SAYING_SECTION,
+)

@@ -22,6 +22,10 @@ class Missing(Exception):
     """Something that a measurement needs is not here; the message is one line and says what."""
 
 
+class Stale(Exception):
+    """Evidence that is older than the code it depends on; the message is one line and says which."""
+
+
 @dataclass(frozen=True, eq=False)
 class OpenModel:
     """A model, the layer that is edited, and the statistics of that layer's keys, factorised once."""

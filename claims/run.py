@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from claims import coq
-from claims.models import Missing, model_name, one_line, open_model
+from claims.models import Missing, Stale, model_name, one_line, open_model
 from claims.registry import DATA, MATRICES, Claim, Measured, Progress, Section, Sections
 from claims.settings import Settings
 from claims.verdicts import Result, Verdict, assess
@@ -87,9 +87,10 @@ def _judged(claim: Claim[Any], name: str, evidence: Any) -> Result:
 
 
 def without(name: str, claims: Sequence[Claim[Any]], error: Exception) -> list[Result]:
-    """The results of claims that an error kept from being measured; what is no `Missing` is an error of ours."""
-    if isinstance(error, Missing):
-        return [Result(claim.id, name, Verdict.NOT_MEASURED, reason=str(error)) for claim in claims]
+    """The results of claims that an error kept from being measured; what is neither `Missing` nor `Stale` is ours."""
+    if isinstance(error, Missing | Stale):
+        verdict = Verdict.STALE if isinstance(error, Stale) else Verdict.NOT_MEASURED
+        return [Result(claim.id, name, verdict, reason=str(error)) for claim in claims]
     traceback.print_exception(error)
     reason = f"{type(error).__name__}: {one_line(error)}"
     return [Result(claim.id, name, Verdict.ERROR, reason=reason) for claim in claims]

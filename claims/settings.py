@@ -18,6 +18,7 @@ class Settings:
         records: a file of records for models that have none in their folder.
         statistics: a file of key statistics for models that have none in their folder.
         full: whether sections that take a sample by default take all facts.
+        evidence: the folder of run folders, by model and method; None for ``claims/evidence``.
         noise: of causal tracing, in standard deviations of the subject's embeddings.
     """
 
@@ -28,6 +29,7 @@ class Settings:
     statistics: Path | None = None
     full: bool = False
     noise: float = 3.0
+    evidence: Path | None = None
 
     def changed(self) -> list[str]:
         """The settings that differ from the defaults, for instance ``facts=5``."""

@@ -82,7 +82,7 @@ def test_an_exception_is_an_error_of_the_claim_only(
 def test_the_json_holds_everything(tmp_path: Path) -> None:
     go(tmp_path, arguments=("--facts", "7", "--seed", "3", "--full", "--noise", "1.5"))
     found = report(tmp_path)
-    none = {"records": None, "statistics": None}
+    none = {"records": None, "statistics": None, "evidence": None}
     assert found["settings"] == {"facts": 7, "seed": 3, "device": "cpu", **none, "full": True, "noise": 1.5}
     assert found["summary"] == "Results: 1 HOLDS; nothing to look into."
     (result,) = found["results"]

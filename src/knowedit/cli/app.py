@@ -311,6 +311,12 @@ def evaluate(
     texts: Annotated[
         bool, typer.Option("--texts/--no-texts", help="Whether to generate text, for GE, RS and Essence.")
     ] = True,
+    keep_texts: Annotated[
+        bool,
+        typer.Option(
+            "--keep-texts/--drop-texts", help="Whether generated texts are kept; scores do not need them."
+        ),
+    ] = True,
     tfidf: Annotated[
         Path | None, typer.Option(help="A saved TF-IDF model; by default one of the reference texts.")
     ] = None,
@@ -338,6 +344,7 @@ def evaluate(
         seed=seed,
         workers=workers,
         texts=texts,
+        keep_texts=keep_texts,
         tfidf=tfidf,
         device=device,
         retry=retry,

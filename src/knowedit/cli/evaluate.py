@@ -47,6 +47,7 @@ class EvaluateRequest:
         records: a file; None takes the model's own test records.
         limit: only so many records, the first of the file.
         texts: whether GE, RS and Essence are measured, for which text is generated.
+        keep_texts: whether the generated texts are kept in the lines.
         tfidf: a saved TF-IDF model; by default one of the file's reference texts.
         retry: measure again the records that failed.
         ray: None for processes of this machine; else the address of a Ray cluster, ``auto`` or ``local``.
@@ -64,6 +65,7 @@ class EvaluateRequest:
     seed: int = 0
     workers: int = 1
     texts: bool = True
+    keep_texts: bool = True
     tfidf: Path | None = None
     device: str = "cpu"
     retry: bool = False
@@ -119,7 +121,7 @@ class EvaluateRequest:
         if not self.texts:
             return Table2Scores()
         tfidf = TfIdf.load(self.tfidf) if self.tfidf else TfIdf.fit(self._reference_texts())
-        return Table2Scores(Measures(texts=TextMeasures(tfidf)))
+        return Table2Scores(Measures(texts=TextMeasures(tfidf)), self.keep_texts)
 
     def _reference_texts(self) -> list[str]:
         """The different reference texts of the whole file, whatever the limit."""
@@ -132,6 +134,18 @@ class EvaluateRequest:
             )
         return list(found)
 
+    def evaluation(self) -> EvaluationRun:
+        """The run that is asked for.
+
+        Raises:
+            InputError: see `chosen`, `file` and `scorer`; or a file that is not one of records.
+        """
+        method, file = self.chosen(), self.file()
+        records = list(islice(iter_records(file), self.limit))
+        plan = EditingPlan(self.model, method, self.seed, self.scorer(), self.device)
+        names = (("model", self.model), ("method", method.label), ("records", file.name))
+        return EvaluationRun(plan, records, self.out, names)
+
     def executor(self) -> Executor:
         """Where records are measured."""
         if self.ray is None:
@@ -143,14 +157,11 @@ class EvaluateRequest:
 
 def run_evaluate(request: EvaluateRequest, *, as_json: bool) -> None:
     """Measure, or go on, or find it done; then print the row, and exit with 1 if a record failed."""
-    method, executor = request.chosen(), request.executor()
+    executor = request.executor()
     with stderr.status("reading the records"):
-        records = list(islice(iter_records(request.file()), request.limit))
-        scorer = request.scorer()
-    plan = EditingPlan(request.model, method, request.seed, scorer, request.device)
-    names = (("model", request.model), ("method", method.label), ("records", request.file().name))
-    run = _watched(EvaluationRun(plan, records, request.out, names), executor, request, len(records))
-    _print_failures(run)
+        evaluation = request.evaluation()
+    run = _watched(evaluation, executor, request)
+    print_failures(run)
     if as_json:
         print_json(summary(run))
     elif run.scored:
@@ -175,11 +186,23 @@ def summary(run: Run) -> dict[str, object]:
     }
 
 
-def _watched(run: EvaluationRun, executor: Executor, request: EvaluateRequest, total: int) -> Run:
+def gather_with_bar(run: EvaluationRun, executor: Executor, *, retry: bool = False, title: str = "") -> Run:
+    """Gather a run and draw its progress.
+
+    Args:
+        run: what is gathered.
+        executor: where.
+        retry: measure again the records that failed.
+        title: what the bar says before "measuring".
+    """
+    with counting_bar() as bar:
+        task = bar.add_task(f"{title} opening the model".strip(), total=len(run.records), note="")
+        return run.gather(executor, watch=_Watch(bar, task, title), retry=retry)
+
+
+def _watched(run: EvaluationRun, executor: Executor, request: EvaluateRequest) -> Run:
     try:
-        with counting_bar() as bar:
-            watch = _Watch(bar, bar.add_task("opening the model", total=total, note=""))
-            return run.gather(executor, watch=watch, retry=request.retry)
+        return gather_with_bar(run, executor, retry=request.retry)
     except KeyboardInterrupt:
         command = shlex.join(["knowedit", *sys.argv[1:]])
         stderr.print(
@@ -192,19 +215,21 @@ def _watched(run: EvaluationRun, executor: Executor, request: EvaluateRequest, t
 class _Watch:
     """Draws progress; the time left is that of the records of this start."""
 
-    def __init__(self, bar: Progress, task: TaskID):
+    def __init__(self, bar: Progress, task: TaskID, title: str):
         self._bar, self._task, self._failed = bar, task, 0
+        self._title = f"{title} measuring".strip()
 
     def __call__(self, done: int, of: int, outcome: Outcome | None) -> None:
         if outcome is None:
-            self._bar.reset(self._task, total=of, completed=done, description="measuring")
+            self._bar.reset(self._task, total=of, completed=done, description=self._title)
             return
         self._failed += outcome.scores is None
         failed = f"{self._failed:,} failed" if self._failed else ""
         self._bar.update(self._task, completed=done, note=failed)
 
 
-def _print_failures(run: Run) -> None:
+def print_failures(run: Run) -> None:
+    """The first records that failed, with their errors."""
     for outcome in run.failed[:5]:
         stderr.print(f"[yellow]record {outcome.case_id} failed:[/] {escape(str(outcome.error))}")
     if len(run.failed) > 5:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from knowedit.errors import InputError
 from knowedit.evaluation.columns import COLUMNS
 from knowedit.evaluation.measuring import Station
 from knowedit.evaluation.records import Record
 from knowedit.evaluation.run import records_identity
-from knowedit.evaluation.run_folder import Run
+from knowedit.evaluation.run_folder import Outcome, Run
 from knowedit.evaluation.scores import RecordScores
 
-ELSEWHERE = ("versions",)
-"""Entries of an identity that another machine may have otherwise."""
+Pairs: TypeAlias = tuple[tuple[RecordScores, RecordScores], ...]
+Watch: TypeAlias = Callable[[int, int], None]
+"""Called with the records that were measured again, and all that will be."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class Comparison:
         largest: column to the largest difference of a record's value, in the column's own unit; infinite
             where one of the two is not measured.
         failures: case ids that failed in one of the two only.
+        pairs: what the run has and what was found now, of each record that failed in neither.
     """
 
     cases: tuple[int, ...]
     largest: dict[str, float]
     failures: tuple[int, ...]
+    pairs: Pairs = field(default=(), compare=False, repr=False)
 
     def agrees(self, tolerance: float) -> bool:
         """Whether nothing failed and no column differs by more.
@@ -48,7 +51,14 @@ def is_stale(run: Run, station: Station) -> bool:
     return bool(run.identity["code"] != station.identity["code"])
 
 
-def verify(run: Run, station: Station, records: Sequence[Record], sample: int, seed: int = 0) -> Comparison:
+def verify(
+    run: Run,
+    station: Station,
+    records: Sequence[Record],
+    sample: int,
+    seed: int = 0,
+    watch: Watch | None = None,
+) -> Comparison:
     """Measure some records of a run again.
 
     Args:
@@ -57,6 +67,7 @@ def verify(run: Run, station: Station, records: Sequence[Record], sample: int, s
         records: all records of the run.
         sample: how many are measured, all if there are fewer.
         seed: draws them.
+        watch: called after each.
 
     Raises:
         InputError: other records, or a station of another model, method, seed or scores.
@@ -64,21 +75,30 @@ def verify(run: Run, station: Station, records: Sequence[Record], sample: int, s
     _require_same_question(run, station, records)
     drawn = random.Random(f"verify {seed}").sample(list(run.outcomes), min(sample, len(run.outcomes)))
     by_case = {record.case_id: record for record in records}
-    largest = dict.fromkeys(COLUMNS, 0.0)
-    failures = []
+    again = []
     for outcome in drawn:
-        again = station.measure(by_case[outcome.case_id])
-        if outcome.scores is None or again.scores is None:
-            failures += [outcome.case_id] if (outcome.scores is None) != (again.scores is None) else []
-            continue
-        for key, difference in _differences(outcome.scores, again.scores).items():
-            largest[key] = max(largest[key], difference)
+        again.append(station.measure(by_case[outcome.case_id]))
+        if watch is not None:
+            watch(len(again), len(drawn))
     station.check()
-    return Comparison(tuple(sorted(outcome.case_id for outcome in drawn)), largest, tuple(sorted(failures)))
+    return _compared(drawn, again)
 
 
-def _differences(first: dict[str, Any], second: dict[str, Any]) -> dict[str, float]:
-    old, new = RecordScores.from_json(first).columns, RecordScores.from_json(second).columns
+def _compared(was: Sequence[Outcome], now: Sequence[Outcome]) -> Comparison:
+    pairs, failures = [], []
+    for old, new in zip(was, now, strict=True):
+        if old.scores is not None and new.scores is not None:
+            pairs.append((RecordScores.from_json(old.scores), RecordScores.from_json(new.scores)))
+        elif (old.scores is None) != (new.scores is None):
+            failures.append(old.case_id)
+    differences = [_differences(*pair) for pair in pairs]
+    largest = {key: max((one[key] for one in differences), default=0.0) for key in COLUMNS}
+    cases = sorted(outcome.case_id for outcome in was)
+    return Comparison(tuple(cases), largest, tuple(sorted(failures)), tuple(pairs))
+
+
+def _differences(first: RecordScores, second: RecordScores) -> dict[str, float]:
+    old, new = first.columns, second.columns
     found = {}
     for key in COLUMNS:
         a, b = old[key], new[key]

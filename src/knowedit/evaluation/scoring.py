@@ -32,9 +32,11 @@ class Table2Scores:
 
     Attributes:
         measures: by default joint probabilities, and no text is generated.
+        keep_texts: whether the generated texts are kept, about half of a line; the columns do not need them.
     """
 
     measures: Measures = field(default_factory=Measures)
+    keep_texts: bool = True
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -42,12 +44,13 @@ class Table2Scores:
         texts = self.measures.texts
         return {
             "probability": self.measures.probability,
-            "texts": None if texts is None else _texts_identity(texts),
+            "texts": None if texts is None else _texts_identity(texts) | {"kept": self.keep_texts},
         }
 
     def score(self, lm: LanguageModel, record: Record, generator: torch.Generator, /) -> dict[str, Any]:
-        """Everything the columns are computed from, generated texts included."""
-        return score_record(lm, record, self.measures, generator=generator).to_json()
+        """Everything the columns are computed from."""
+        found = score_record(lm, record, self.measures, generator=generator)
+        return found.to_json(generated=self.keep_texts)
 
 
 def _texts_identity(texts: TextMeasures) -> dict[str, Any]:
