@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ def _connected(ray: Any, how: RayActors) -> Iterator[None]:
     local = {"address": "local", "num_cpus": how.workers, "include_dashboard": False}
     where = local if how.address is None else {"address": how.address}
     try:
+        _see_listener(where["address"])
         ray.init(**where, log_to_driver=False, configure_logging=False)
     except (OSError, RuntimeError, ValueError, ImportError, ray.exceptions.RayError) as error:
         raise InputError(
@@ -84,6 +86,17 @@ def _connected(ray: Any, how: RayActors) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _see_listener(address: str) -> None:
+    """Ray would try without end to reach a ``HOST:PORT`` at which nobody listens.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 class _Desk:
