@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import nox
 
@@ -21,10 +22,30 @@ COQ = "apt-get install --no-install-recommends coq libcoq-mathcomp-ssreflect lib
 THREADS = os.environ.get("OMP_NUM_THREADS", "2")
 RUN = {"OMP_NUM_THREADS": THREADS, "TOKENIZERS_PARALLELISM": "false"}
 
+# Two processes of one thread each: most tests are too small for a second thread.
+TESTS = {**RUN, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+
+# A folder, for sessions that run one after the other: those that need torch, which takes a minute to install, then
+# share one environment. By hand each has its own, so that what one installs never changes what another one runs.
+SHARED = os.environ.get("KNOWEDIT_NOX_SHARED")
+
 
 def install(session: nox.Session, *packages: str) -> None:
     """Install ``packages`` at the pinned versions; without -c, pip takes a torch of several gigabytes."""
     session.install("-c", CONSTRAINTS, *packages, env=PIP)
+
+
+def with_torch(session: nox.Session, *packages: str) -> str:
+    """Install ``packages`` where sessions may share them; the Python that has them."""
+    if SHARED is None:
+        install(session, *packages)
+        return "python"
+    python = Path(SHARED, "bin", "python")
+    if not python.exists():
+        session.run_install(sys.executable, "-m", "venv", SHARED, external=True)
+    command = (str(python), "-m", "pip", "install", "-c", CONSTRAINTS, *packages)
+    session.run_install(*command, env=PIP, external=True, silent=True)
+    return str(python)
 
 
 @nox.session
@@ -38,22 +59,23 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Static types, strict."""
-    install(session, ".[test]", "mypy")
-    session.run("mypy", *session.posargs)
+    python = with_torch(session, ".[test]", "mypy")
+    session.run(python, "-m", "mypy", *session.posargs, external=True)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite: ``nox -s tests -- tests/linalg -k rank``."""
-    install(session, ".[test]")
-    session.run("pytest", *session.posargs, env=RUN)
+    """The test suite, in two processes: ``nox -s tests -- tests/linalg -k rank``; ``-n 0`` takes one."""
+    python = with_torch(session, ".[test]")
+    parallel = ("-n", "2", "--dist", "loadfile")
+    session.run(python, "-m", "pytest", *parallel, *session.posargs, env=TESTS, external=True)
 
 
 @nox.session(default=False)
 def claims(session: nox.Session) -> None:
     """The paper's claims: ``nox -s claims -- --model gpt2-xl --device cuda``."""
-    install(session, ".[test]")
-    session.run("python", "-m", "claims", *session.posargs, env=RUN)
+    python = with_torch(session, ".[test]")
+    session.run(python, "-m", "claims", *session.posargs, env=RUN, external=True)
 
 
 @nox.session(default=False, venv_backend="none")

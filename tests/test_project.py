@@ -67,7 +67,7 @@ def direct_requirements() -> list[Requirement]:
     """Everything that pyproject.toml and the sessions ask for by name."""
     project = PYPROJECT["project"]
     extras = [line for extra in project["optional-dependencies"].values() for line in extra]
-    tools = re.findall(r'install\(session, .*?"([a-z]+)"\)', read("noxfile.py"))
+    tools = re.findall(r'(?:install|with_torch)\(session, .*?"([a-z]+)"\)', read("noxfile.py"))
     lines = [*project["dependencies"], *extras, *PYPROJECT["build-system"]["requires"], *tools, "nox"]
     return [Requirement(line) for line in lines]
 

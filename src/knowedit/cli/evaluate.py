@@ -152,7 +152,8 @@ class EvaluateRequest:
             return Processes(self.workers)
         from knowedit.evaluation.ray_executor import RayActors
 
-        return RayActors(self.workers, None if self.ray == "local" else self.ray)
+        address = None if self.ray == "local" else self.ray
+        return RayActors(self.workers, address, gpus=float(self.device.startswith("cuda")))
 
 
 def run_evaluate(request: EvaluateRequest, *, as_json: bool) -> None:
