@@ -132,6 +132,49 @@ def test_end_of_text_stops_a_row_and_is_left_out(tokenizer):
     assert lm.generate_ids(PROMPTS[:1], 25) == stopped[:1]
 
 
+def ending(lm: LanguageModel, end: int) -> LanguageModel:
+    """The model with another end-of-text token."""
+    tokenizer = make_tokenizer()
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+    return load((lm.model, tokenizer))
+
+
+def before(rows: list[list[int]], end: int) -> list[list[int]]:
+    return [row[: row.index(end)] if end in row else row for row in rows]
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 3}])
+def test_a_row_that_ends_changes_nothing_in_the_others(lm: LanguageModel, options):
+    def text(model, stop):
+        drawn = {"generator": seeded(), **options} if options else {}
+        return model.generate_ids(PROMPTS, 20, stop_at_eos=stop, **drawn)
+
+    free = text(lm, False)
+    ends = {row[n] for row in free for n in (0, 3, 8)}
+    assert any(0 < sum(end in row for row in free) < 3 for end in ends)
+    for end in ends:
+        assert text(ending(lm, end), True) == before(free, end)
+
+
+@pytest.mark.parametrize(("name", "fields"), [("mistral", {"sliding_window": 10})])
+def test_a_row_that_ends_leaves_the_attention_window_right(name, fields, tokenizer):
+    lm = load((make_model(name, scale=0.12, **fields), tokenizer))
+    equal = [row[:5] for row in (PROMPTS[0], PROMPTS[2])]
+    free = lm.generate_ids(equal, 20, stop_at_eos=False)
+    end = next(token for token in free[0][2:] if token not in free[1])
+    assert ending(lm, end).generate_ids(equal, 20) == before(free, end)
+
+
+def test_rows_that_have_ended_are_not_run(tiny_gpt2: LanguageModel):
+    free = tiny_gpt2.generate_ids(PROMPTS, 12, generator=seeded(), stop_at_eos=False)
+    lm = ending(tiny_gpt2, free[0][2])
+    sizes: list[int] = []
+    with intervene(lm, {Site(None, "embedding"): lambda value: sizes.append(len(value)) or value}):
+        found = lm.generate_ids(PROMPTS, 12, generator=seeded())
+    assert sizes == [sum(len(row) >= step for row in found) for step in range(len(sizes))]
+    assert sizes[0] == 3 > sizes[-1]
+
+
 def test_nothing_runs_after_the_last_row_has_ended(family: LanguageModel):
     end = family.generate_ids([[5, 6]], 3, stop_at_eos=False)[0][1]
     tokenizer = make_tokenizer()

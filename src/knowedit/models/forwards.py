@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -67,7 +68,8 @@ def run(
     """
     past = None if cache is True else cache
     # Selecting before the head saves the vocabulary-sized product at every other token.
-    with hooked(lm, Site(None, "head", "input"), lambda states: pick(states, keep)):
+    site = Site(None, "head", "input")
+    with nullcontext() if keep is None else hooked(lm, site, lambda states: pick(states, keep)):
         out = lm.model(
             input_ids=ids,
             attention_mask=mask,

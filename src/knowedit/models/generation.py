@@ -6,7 +6,8 @@ token alone is silently read as "everything before is padding" and gives wrong t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -90,7 +91,7 @@ def new_text(tokenizer: Any, ids: list[int], new: list[int]) -> str:
     return str(full[len(head) :])
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def generate_ids(
     lm: LanguageModel,
     prompts: Sequence[Item],
@@ -125,36 +126,35 @@ def generate_ids(
     lm.check_room(data.tokens + max_new_tokens)
     _check_window(lm, data, max_new_tokens)
     end = lm.end_id if stop_at_eos else None
-    columns: list[Tensor] = []
-    ended = torch.zeros(data.rows, dtype=torch.bool, device=lm.device)
-    for chosen in _steps(lm, data, max_new_tokens, generator, top_k, temperature):
-        columns.append(chosen)
-        if end is not None:
-            ended |= chosen == end
-            if bool(ended.all()):
-                break
+    draw = partial(choose, generator=generator, top_k=top_k, temperature=temperature)
+    columns = list(_steps(lm, data, max_new_tokens, draw, end))
     rows = torch.stack(columns, dim=1).tolist() if columns else [[] for _ in range(data.rows)]
     return [row if end is None else _before(row, end) for row in rows]
 
 
 def _steps(
-    lm: LanguageModel,
-    data: Batch,
-    count: int,
-    generator: torch.Generator | None,
-    top_k: int | None,
-    temperature: float,
-) -> Any:
-    """Yield the chosen ids ``(rows,)`` of each step."""
-    ids, mask, positions, keep = data.ids, data.mask, data.positions, data.last
+    lm: LanguageModel, data: Batch, count: int, draw: Callable[[Tensor], Tensor], end: int | None
+) -> Iterator[Tensor]:
+    """Yield the chosen ids ``(rows,)`` of each step; those of a row after its ``end`` mean nothing."""
+    ids, mask, positions = data.ids, data.mask, data.positions
+    keep: Tensor | None = data.last
     cache: Any = True
+    going = torch.arange(data.rows, device=lm.device)
+    logits = torch.zeros(data.rows, lm.vocabulary, device=lm.device)
     for step in range(count):
-        logits, cache = run(lm, ids, mask, positions, keep, cache)
-        chosen = choose(logits, generator, top_k, temperature)
+        found, cache = run(lm, ids, mask, positions, keep, cache)
+        # All rows are drawn, the ended ones from old logits: what a row draws must not depend on the others' ends.
+        logits[going] = found.view(len(going), -1).float()
+        chosen = draw(logits)
         yield chosen
-        ids, positions = chosen[:, None], (data.lengths + step)[:, None]
-        mask = torch.cat([mask, mask.new_ones(data.rows, 1)], dim=1)
-        keep = torch.zeros_like(data.lengths)
+        on = torch.ones_like(going, dtype=torch.bool) if end is None else chosen[going] != end
+        if not on.all():
+            going, mask = going[on], mask[on]
+            cache.batch_select_indices(on)
+        if not len(going):
+            return
+        ids, positions, keep = chosen[going, None], (data.lengths[going] + step)[:, None], None
+        mask = torch.cat([mask, mask.new_ones(len(going), 1)], dim=1)
 
 
 def choose(
