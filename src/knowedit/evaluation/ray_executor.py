@@ -75,7 +75,7 @@ def _connected(ray: Any, how: RayActors) -> Iterator[None]:
     local = {"address": "local", "num_cpus": how.workers, "include_dashboard": False}
     where = local if how.address is None else {"address": how.address}
     try:
-        _see_listener(where["address"])
+        _see_listener(str(where["address"]))
         ray.init(**where, log_to_driver=False, configure_logging=False)
     except (OSError, RuntimeError, ValueError, ImportError, ray.exceptions.RayError) as error:
         raise InputError(
