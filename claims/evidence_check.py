@@ -17,7 +17,7 @@ import numpy as np
 
 from claims.models import Missing, Stale
 from knowedit.evaluation import Record, RecordScores
-from knowedit.evaluation.evidence import Comparison, is_stale, verify
+from knowedit.evaluation.evidence import Comparison, verify
 from knowedit.evaluation.measuring import Station
 from knowedit.evaluation.run import records_identity
 from knowedit.evaluation.run_folder import RECORDS, Run, read_run
@@ -136,17 +136,26 @@ def require_current(run: Run, station: Station, records: Sequence[Record]) -> No
         Stale: of other code.
         ValueError: of anything else.
     """
-    if is_stale(run, station):
-        raise Stale(
-            f"{_name(run)} was measured by other code ({run.identity['code'][:12]}, today's is "
-            f"{station.identity['code'][:12]}): measure again"
-        )
+    require_same(_name(run), run.identity, station.identity)
     if records_identity(records) != run.identity["records"]:
         raise ValueError(f"{_name(run)} is about other records than the model's first {len(records)}")
     if {outcome.case_id for outcome in run.outcomes} != {record.case_id for record in records}:
         raise ValueError(f"{_name(run)} has lines of other case ids than its records have")
-    if listed := differences(_fixed(run.identity), _fixed(station.identity)):
-        raise ValueError(f"{_name(run)} was measured otherwise: {listed}")
+
+
+def require_same(name: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse evidence of another code, model or setting than would be measured today.
+
+    Raises:
+        Stale: of other code.
+        ValueError: of anything else.
+    """
+    if was["code"] != now["code"]:
+        raise Stale(
+            f"{name} was measured by other code ({was['code'][:12]}, today's is {now['code'][:12]}): measure again"
+        )
+    if listed := differences(_fixed(was), _fixed(now)):
+        raise ValueError(f"{name} was measured otherwise: {listed}")
 
 
 def _fixed(identity: Mapping[str, Any]) -> dict[str, Any]:
