@@ -344,6 +344,8 @@ def test_bars_have_a_block_a_group_and_a_panel_a_column():
         "GPT-2 XL (paper), 7,500 records",
         "GPT-J (paper), 2,000 records",
     ]
+    figure.draw_without_rendering()
+    assert len({axes.title.get_window_extent().y0 for axes in grid[0]}) == 1
     for block, group in zip(grid, ("paper gpt2-xl", "paper gpt-j"), strict=True):
         rows = [row for row in found.rows if row.group == group]
         assert [label.get_text() for label in block[0].get_yticklabels()] == [row.method for row in rows]

@@ -55,7 +55,7 @@ def _name_blocks(panels: Sequence[Axes], groups: Sequence[Sequence[Row]]) -> Non
     for place, (axes, rows) in enumerate(zip(panels, groups, strict=True)):
         name = f"{rows[0].model}, {captions.records(row.n for row in rows)}"
         text = style.plain(name) + "\n\n" * (place == 0)
-        axes.set_title(text, loc="left", fontweight="bold", linespacing=1.7)
+        axes.set_title(text, loc="left", y=1.0, fontweight="bold", linespacing=1.7)
 
 
 def _draw_block(panels: Sequence[Axes], rows: Sequence[Row], keys: Sequence[str], table: Table) -> None:
