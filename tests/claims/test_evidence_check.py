@@ -169,7 +169,7 @@ def test_another_number_of_prompts_is_found(folder: Path) -> None:
     def fewer(record: Record) -> RecordScores:
         return replace(scores(record), paraphrases=None)
 
-    with pytest.raises(ValueError, match="13 probabilities were 11 now|26 probabilities were 22 now"):
+    with pytest.raises(ValueError, match="26 probabilities were 22 now"):
         checked(folder, FakeStation(of=fewer))
 
 
@@ -182,7 +182,7 @@ def test_drawn_texts_may_be_others_but_not_on_average(folder: Path) -> None:
     assert found.same_texts == 0
     assert not found.reproduced
     for name, shift in (("entropy", 5.5), ("consistency", 0.4)):
-        with pytest.raises(ValueError, match="the mean (GE|RS) of 12 records was"):
+        with pytest.raises(ValueError, match=r"the mean (GE|RS) of 12 records was"):
             checked(
                 folder, FakeStation(of=lambda record, name=name, shift=shift: scores(record, **{name: shift}))
             )
@@ -202,5 +202,5 @@ def test_a_line_that_was_changed_and_sealed_again_is_found_by_the_sample(folder:
     better = json.loads(json.dumps(run.outcomes[3].scores))
     better["paraphrases"]["new"][1] = 0.99
     forged = tuple(replace(one, scores=better) if one is run.outcomes[3] else one for one in run.outcomes)
-    with pytest.raises(ValueError, match="a probability differs by 0.09"):
+    with pytest.raises(ValueError, match=r"a probability differs by 0\.09"):
         check(replace(run, outcomes=forged), FakeStation(), ALL, len(ALL), 0)
