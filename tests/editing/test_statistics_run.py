@@ -304,7 +304,7 @@ def test_no_text_with_a_token_is_refused(lm, tmp_path):
 # In a process of its own, killed by the system
 
 SCRIPT = """
-import sys
+import os, signal, sys
 from pathlib import Path
 import torch
 from knowedit.editing import Reading, StatisticsRun, text_file
@@ -315,20 +315,16 @@ text_chunks.BATCHES_A_CHUNK = 2
 model, texts, out, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))  # the number decides in which order sums are taken
 run = StatisticsRun(text_file(texts), (0, 2), Path(out), reading=Reading(batch_tokens=64), checkpoint_seconds=0.0)
-lm = load(model)
-print("ready", flush=True)
-run.gather(lm)
-"""
+forwards = 0
 
+def die(*_):
+    global forwards
+    forwards += run.out.joinpath(STATE).is_file()
+    if forwards == 6:  # in the middle of a chunk, after some were written
+        os.kill(os.getpid(), signal.SIGKILL)
 
-def killed(arguments, seconds):
-    """Whether a run had to be killed ``seconds`` after it began."""
-    command = [sys.executable, "-c", SCRIPT, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(seconds)
-        process.send_signal(signal.SIGKILL)
-        return process.wait() == -signal.SIGKILL
+run.gather(load(model), watch=die)
+""".replace("STATE", repr(STATE))
 
 
 def test_killed_by_the_system(tiny_gpt2, tmp_path):
@@ -337,7 +333,10 @@ def test_killed_by_the_system(tiny_gpt2, tmp_path):
     tiny_gpt2.tokenizer.save_pretrained(model)
     texts.write_text("\n".join(TEXTS * 15), encoding="utf-8")
     arguments = [str(model), str(texts), str(out), str(torch.get_num_threads())]
-    assert killed(arguments, 0.4)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
     assert (out / STATE).is_file()
     corpus = text_file(texts)
     lm = load(str(model))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,23 @@ from knowedit.organisms import RECIPES, World, held_out_pairs, recall, train, tr
 from knowedit.organisms.recall import correct
 from knowedit.organisms.train import batch_ids
 
+train_module = sys.modules[batch_ids.__module__]  # the package's name for it is the function
 TINY = {"layers": 2, "width": 32, "rotary": 8, "rows": 3, "row_tokens": 32, "steps": 6}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_tokenizer_a_seed():
+    """It takes most of the time of a short training, and depends on the world's seed alone."""
+    made = {}
+
+    def once(world):
+        if world.seed not in made:
+            made[world.seed] = train_tokenizer(world)
+        return made[world.seed]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_module, "train_tokenizer", once)
+        yield
 
 
 @pytest.fixture(scope="module", params=sorted(RECIPES))
@@ -56,7 +73,7 @@ def test_training_leaves_the_random_state_alone(recipe, tmp_path):
 
 def test_batches_depend_on_the_step_alone(recipe):
     world = World.build(recipe.seed)
-    tokenizer = train_tokenizer(world)
+    tokenizer = train_module.train_tokenizer(world)
     one = batch_ids(recipe, world, tokenizer, 3)
     assert one.shape == (3, 32)
     assert torch.equal(one, batch_ids(recipe, world, tokenizer, 3))
@@ -66,7 +83,7 @@ def test_batches_depend_on_the_step_alone(recipe):
 def test_recall_counts_whole_objects():
     """A model that always says one token knows exactly the objects that are that token."""
     world = World.build(0)
-    tokenizer = train_tokenizer(world)
+    tokenizer = train_module.train_tokenizer(world)
     cello = tokenizer.encode(" cello")[0]
 
     class Parrot:
