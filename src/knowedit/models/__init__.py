@@ -1,6 +1,7 @@
 """Language models seen through their anatomy: loading, prompts, interventions, recording and replay."""
 
 from knowedit.models.anatomy import Anatomy
+from knowedit.models.arguments import Arguments, block_arguments
 from knowedit.models.batches import Batch, batch
 from knowedit.models.contract import check_anatomy, check_paths
 from knowedit.models.families import FAMILIES
@@ -15,7 +16,7 @@ from knowedit.models.language_model import LanguageModel
 from knowedit.models.loading import load
 from knowedit.models.projection import Projection
 from knowedit.models.prompts import Prompt, encode, locate, locate_in, target_ids
-from knowedit.models.recording import Recording, read_out, record, replay, resume
+from knowedit.models.recording import Recording, read_out, record, replay, resume, take_keys
 from knowedit.models.scoring import (
     last_logits,
     next_token_probabilities,
@@ -28,6 +29,7 @@ from knowedit.models.truncated import visit
 __all__ = [
     "FAMILIES",
     "Anatomy",
+    "Arguments",
     "Batch",
     "Fingerprint",
     "KeptKeys",
@@ -37,6 +39,7 @@ __all__ = [
     "Recording",
     "Site",
     "batch",
+    "block_arguments",
     "capture",
     "check_anatomy",
     "check_paths",
@@ -59,6 +62,7 @@ __all__ = [
     "replay",
     "replay_with",
     "resume",
+    "take_keys",
     "target_ids",
     "target_log_probabilities",
     "target_token_log_probabilities",

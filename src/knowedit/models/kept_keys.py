@@ -57,8 +57,32 @@ class KeptKeys(Cache):  # type: ignore[misc]
         pairs = [(keys[..., :token, :], values[..., :token, :]) for keys, values in self._pairs()]
         return KeptKeys(pairs, self._whole_mask[:, :token], self.rows)
 
+    def taking(self) -> KeptKeys:
+        """The same cache, which leaves a block by `KeysTaken` as soon as that has made its keys and values."""
+        return _Taking(self._pairs(), self._whole_mask, self.rows)
+
     def _pairs(self) -> list[tuple[Tensor, Tensor]]:
         return [(layer.keys, layer.values) for layer in self.layers]
+
+
+class KeysTaken(Exception):
+    """Leaves a block that has made its keys and values; never seen outside this package.
+
+    Attributes:
+        keys: of all columns, for that block alone.
+    """
+
+    def __init__(self, keys: KeptKeys) -> None:
+        super().__init__()
+        self.keys = keys
+
+
+class _Taking(KeptKeys):
+    def update(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        pair = super().update(*args, **kwargs)
+        new = pair[0].shape[-2] - self.mask.shape[1]
+        mask = torch.nn.functional.pad(self.mask, (0, new), value=1)
+        raise KeysTaken(KeptKeys([pair] * len(self.layers), mask))
 
 
 @torch.no_grad()

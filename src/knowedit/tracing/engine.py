@@ -11,25 +11,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from knowedit.models import (
+    Arguments,
     KeptKeys,
     LanguageModel,
     Prompt,
     Recording,
     Site,
     batch,
+    block_arguments,
     capture,
     intervene,
     keep_keys,
     read_out,
     record,
     resume,
+    take_keys,
 )
-from knowedit.models.hooks import hooked
 from knowedit.tracing.reading import joint_probability
 from knowedit.tracing.trace import Part, Severed
 from knowedit.tracing.windows import Window
@@ -53,6 +56,12 @@ class Plan:
     def ids(self) -> list[int]:
         """What every run reads: the prompt and all tokens of the answer but the last."""
         return [*self.prompt.ids, *self.answer[:-1]]
+
+    @cached_property
+    def spans(self) -> list[range]:
+        """The window around each layer."""
+        n_layers = self.lm.n_layers
+        return [self.window.layers(centre, n_layers) for centre in range(n_layers)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +117,11 @@ def _measure(plan: Plan, clean: CleanRun, embeddings: Tensor) -> tuple[Tensor, T
     restored = _restored_states(plan, clean, corrupted)
     shape = (len(embeddings), len(plan.prompt.ids), plan.lm.n_layers)
     scores = corrupted.scores[:, None, None].expand(shape).clone()
+    reading = _arguments(plan, corrupted, plan.prompt.last)
     for token in range(plan.prompt.start, len(plan.prompt.ids)):
         layers = _layers_with_effect(plan, token)
         if layers:
-            fork = _Fork(plan, clean, corrupted, restored, token)
+            fork = _Fork(plan, clean, corrupted, restored, token, reading)
             fork.fill(scores, layers)
     return corrupted.scores, scores
 
@@ -119,15 +129,17 @@ def _measure(plan: Plan, clean: CleanRun, embeddings: Tensor) -> tuple[Tensor, T
 def _layers_with_effect(plan: Plan, token: int) -> list[int]:
     """The centres of the cells that can differ from the corrupted run, at a token of the subject or after it.
 
-    What the last block adds at a token that predicts nothing is read by nobody; and what is both severed and
-    restored stays severed.
+    What is both severed and restored stays severed.
     """
     if plan.part == plan.sever and token == plan.prompt.last_subject:
         return []
-    n_layers = plan.lm.n_layers
-    begins = [plan.window.layers(centre, n_layers).start for centre in range(n_layers)]
-    top = n_layers if token == plan.prompt.last else n_layers - 1
-    return [centre for centre, begin in enumerate(begins) if begin < top]
+    blocks = _full_blocks(plan, token)
+    return [centre for centre, span in enumerate(plan.spans) if span.start < blocks]
+
+
+def _full_blocks(plan: Plan, token: int) -> int:
+    """How many blocks count in full at a token: what the last one adds where nothing is predicted, nobody reads."""
+    return len(plan.spans) - (token < plan.prompt.last)
 
 
 def _corrupted_run(plan: Plan, embeddings: Tensor) -> CorruptedRun:
@@ -181,28 +193,30 @@ def _severed(plan: Plan, corrupted: CorruptedRun, layer: int, column: int, draws
         yield
 
 
-@contextmanager
-def _read_from(lm: LanguageModel, layer: int, column: int) -> Iterator[None]:
-    """Run a layer's MLP only at the columns from ``column`` on; it adds nothing at those before."""
-    with (
-        hooked(lm, Site(layer, "mlp", "input"), lambda value: value[:, column:].contiguous()),
-        hooked(lm, Site(layer, "mlp"), lambda value: torch.nn.functional.pad(value, (0, 0, column, 0))),
-    ):
-        yield
+def _arguments(plan: Plan, corrupted: CorruptedRun, token: int) -> Arguments:
+    """The arguments for the tokens from ``token`` on, behind kept ones."""
+    one = corrupted.kept.select(torch.tensor([0])).before(token)
+    return block_arguments(plan.lm, [plan.ids], start=token, kept=one)
 
 
 class _Fork:
-    """The cells of one token: rows ``(centre, draw)`` that leave the corrupted run where they begin."""
+    """The cells of one token: rows ``(centre, draw)`` that leave the corrupted run where they begin.
+
+    ``reading`` has the arguments of the tokens that predict the answer.
+    """
 
     def __init__(
-        self, plan: Plan, clean: CleanRun, corrupted: CorruptedRun, restored: list[Tensor], token: int
+        self,
+        plan: Plan,
+        clean: CleanRun,
+        corrupted: CorruptedRun,
+        restored: list[Tensor],
+        token: int,
+        reading: Arguments,
     ) -> None:
         self.plan, self.clean, self.corrupted = plan, clean, corrupted
-        self.restored, self.token = restored, token
-        self.recording = clean.recording
-        if token:
-            one = corrupted.kept.select(torch.tensor([0])).before(token)
-            self.recording = record(plan.lm, [plan.ids], start=token, kept=one)
+        self.restored, self.token, self.reading = restored, token, reading
+        self.arguments = reading if token == plan.prompt.last else _arguments(plan, corrupted, token)
         self.kept = corrupted.kept.before(token)
 
     def fill(self, scores: Tensor, layers: list[int]) -> None:
@@ -215,11 +229,10 @@ class _Fork:
 
     def run(self, centres: Tensor, draws: Tensor) -> Tensor:
         """The scores ``(rows,)`` of cells in the order of their centres."""
-        lm, window = self.plan.lm, self.plan.window
-        ranges = [window.layers(int(centre), lm.n_layers) for centre in centres]
-        begins, ends = torch.tensor([[r.start, r.stop] for r in ranges]).T
+        lm, spans = self.plan.lm, self.plan.spans
+        begins, ends = torch.tensor([(spans[c].start, spans[c].stop) for c in centres.tolist()]).T
         states = self._start(int(begins[0]), draws[:0])
-        for layer in range(int(begins[0]), lm.n_layers):
+        for layer in range(int(begins[0]), _full_blocks(self.plan, self.token)):
             present = int((begins < layer).sum())
             if present:
                 # The windows that have not ended yet belong to the last of the rows.
@@ -228,8 +241,9 @@ class _Fork:
             joining = draws[present : int((begins <= layer).sum())]
             if len(joining):
                 states = torch.cat([states, self._start(layer, joining)])
-        last = states[:, self.plan.prompt.last - self.token :]
-        return joint_probability(read_out(lm, last), self.plan.answer).cpu()
+        if self.token < self.plan.prompt.last:
+            states = self._last_block(states, draws)
+        return joint_probability(read_out(lm, states), self.plan.answer).cpu()
 
     def _start(self, layer: int, draws: Tensor) -> Tensor:
         """The states after ``layer``, the first of the rows' windows, from the token on."""
@@ -246,17 +260,19 @@ class _Fork:
             value[ended:, 0] = clean.to(value)
             return value
 
-        first_read = self.plan.prompt.last - self.token
         with ExitStack() as stack:
-            if layer == self.plan.lm.n_layers - 1 and first_read:
-                # Nobody reads the other tokens after the last block; in it, their keys and values count.
-                stack.enter_context(_read_from(self.plan.lm, layer, first_read))
             if ended < len(states):
                 stack.enter_context(intervene(self.plan.lm, {Site(layer, SITES[part]): restore}))
             # Entered last, so it wins over what is restored.
             stack.enter_context(_severed(self.plan, self.corrupted, layer, column, draws))
-            kept = self.kept.select(draws) if self.token else None
-            return resume(self.recording, layer, states, stop=layer + 1, kept=kept)
+            return resume(self.arguments, layer, states, stop=layer + 1, kept=self.kept.select(draws))
+
+    def _last_block(self, states: Tensor, draws: Tensor) -> Tensor:
+        """The states after the last block where the answer is predicted; of the others it reads keys and values."""
+        last, layer = self.plan.prompt.last, len(self.plan.spans) - 1
+        kept = take_keys(self.arguments, layer, states, self.kept.select(draws)).before(last)
+        with _severed(self.plan, self.corrupted, layer, self.plan.prompt.last_subject - last, draws):
+            return resume(self.reading, layer, states[:, last - self.token :], kept=kept)
 
 
 def _draws_at_once(plan: Plan) -> int:
