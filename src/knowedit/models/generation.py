@@ -91,7 +91,7 @@ def new_text(tokenizer: Any, ids: list[int], new: list[int]) -> str:
     return str(full[len(head) :])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate_ids(
     lm: LanguageModel,
     prompts: Sequence[Item],
