@@ -57,7 +57,11 @@ def test_texts_are_measured_by_default(run, here, monkeypatch):
     measures = evaluate_module.TextMeasures
     monkeypatch.setattr(evaluate_module, "TextMeasures", lambda tfidf: measures(tfidf, new_tokens=8))
     text = run("evaluate", "--method", "none", "--limit", 2, "--out", "o", "--json").stdout
-    assert {"GE", "RS", "Essence"} <= set(json.loads(text)["columns"])
+    found = json.loads(text)
+    assert {"GE", "RS", "Essence"} <= set(found["columns"])
+    dropped = run("evaluate", "--method", "none", "--limit", 2, "--drop-texts", "--out", "d", "--json").stdout
+    assert json.loads(dropped)["columns"] == found["columns"]
+    assert (Path("o") / RECORDS).stat().st_size > (Path("d") / RECORDS).stat().st_size
 
 
 def test_the_table_of_two_runs_and_the_paper(run, runs, tmp_path):

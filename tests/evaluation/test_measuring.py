@@ -84,6 +84,11 @@ def test_text_is_drawn_by_the_record_and_not_by_the_editor(lm, records, rome):
     assert station.measure(records[0]).scores == found
     assert station.identity["scores"]["texts"]["tfidf"] == texts.tfidf.digest
     assert station.identity["scores"]["texts"]["new_tokens"] == 5
+    without = replace(plan, scorer=replace(plan.scorer, keep_texts=False)).on(lm)
+    dropped = without.measure(records[0]).scores
+    assert dropped == found | {"texts": found["texts"] | {"generated": None}}
+    assert RecordScores.from_json(dropped).columns == RecordScores.from_json(found).columns
+    assert without.identity["scores"] != station.identity["scores"]
     assert RecordScores.from_json(found).columns["GE"] > 0
 
 
@@ -181,6 +186,11 @@ def test_the_same_again_agrees(run, rome, records):
     assert verify(run, rome, records, 2) == found
     assert len(verify(run, rome, records, 99).cases) == 3
     assert not is_stale(run, rome)
+    assert [was.case_id for was, _ in found.pairs] == [now.case_id for _, now in found.pairs]
+    assert sorted(was.case_id for was, _ in found.pairs) == list(found.cases)
+    seen = []
+    verify(run, rome, records, 2, watch=lambda done, of: seen.append((done, of)))
+    assert seen == [(1, 2), (2, 2)]
 
 
 def test_other_scores_and_failures_do_not_agree(run, rome, records):

@@ -147,17 +147,20 @@ def test_bfloat16(tokenizer):
 
 
 def test_blocks_run_only_the_tokens_that_can_change(family: LanguageModel):
-    seen = []
-
-    def look(value):
-        seen.append(value.shape[:2])
-        return value
-
-    with intervene(family, {Site(family.n_layers - 1, "block"): look}):
+    last = family.n_layers - 1
+    seen = {layer: [] for layer in (last - 1, last)}
+    looks = {
+        Site(layer, "mlp"): lambda value, at=at: (at.append(tuple(value.shape[:2])), value)[1]
+        for layer, at in seen.items()
+    }
+    with intervene(family, looks):
         found = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), draws=2)
     tokens, start = len(found.token_ids), found.subject[0]
-    rows = 2 * (family.n_layers - 1)
-    assert [shape for shape in seen if shape[0] == rows] == [(rows, tokens - t) for t in range(start, tokens)]
+    # The clean run and the corrupted one hold all tokens; then come the cells, which begin below the block.
+    runs = [(1, tokens), (2, tokens)]
+    assert seen[last - 1] == [*runs, *((2 * (last - 1), tokens - t) for t in range(start, tokens))]
+    # In the last block the other tokens' keys and values alone are made.
+    assert seen[last] == [*runs, *((2 * last, 1) for _ in range(start, tokens))]
 
 
 def test_the_model_is_left_as_it_was(fresh_lm):

@@ -88,7 +88,7 @@ def _only_the_first(lm: LanguageModel) -> Iterator[None]:
     outputs: list[Any] = []
     with ExitStack() as stack:
         stack.callback(lm.blocks[0].register_forward_hook(lambda *call: outputs.append(call[-1])).remove)
-        for block in lm.blocks[1:]:
+        for block in list(lm.blocks)[1:]:
             stack.enter_context(replaced(block, lambda *_, **__: outputs[0]))
         yield
 
@@ -132,7 +132,7 @@ def _checked_starts(data: Batch, start: Tensor | Sequence[int] | int) -> Tensor:
 
 
 def _check_kept(kept: KeptKeys, starts: Tensor) -> None:
-    if kept.mask.shape[0] != len(starts) or not torch.equal(kept.mask.sum(1).to(starts.device), starts):
+    if kept.n_rows != len(starts) or not torch.equal(kept.mask.sum(1).to(starts.device), starts):
         raise InputError(
             f"the kept keys have {kept.mask.sum(1).tolist()} tokens, the rows start at {starts.tolist()}: "
             "give keys of all tokens before each start"
@@ -180,8 +180,8 @@ class RowArguments:
         self.recorded = count
         self.new = int(states.shape[0])
         self.rows = None if rows is None else _checked_rows(rows, self.new, count, states.device)
-        if kept is not None and len(kept.mask) != self.new:
-            raise InputError(f"{len(kept.mask)} rows of kept keys do not fit {self.new} rows of states")
+        if kept is not None and kept.n_rows != self.new:
+            raise InputError(f"{kept.n_rows} rows of kept keys do not fit {self.new} rows of states")
         self.kept = kept
         self.done: dict[int, Any] = {}
 

@@ -21,48 +21,60 @@ if TYPE_CHECKING:
 
 
 class _KeptLayer(DynamicLayer):  # type: ignore[misc]
-    def __init__(self, keys: Tensor, values: Tensor, rows: Tensor | None = None):
+    def __init__(self, keys: Tensor, values: Tensor):
         super().__init__()
         # What the library's own initialisation sets, without the tensors it makes for a growing cache.
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
-        self.keys, self.values, self.rows = keys, values, rows
+        self.keys, self.values = keys, values
 
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """The prefix's keys and values followed by the new ones, which are not kept."""
-        keys, values = _chosen(self.keys, self.rows), _chosen(self.values, self.rows)
-        return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
+    def before(self, token: int) -> _KeptLayer:
+        return _KeptLayer(self.keys[..., :token, :], self.values[..., :token, :])
 
 
 class KeptKeys(Cache):  # type: ignore[misc]
-    """A key-value cache of fixed content, for any number of forwards.
+    """A key-value cache of fixed content, for any number of forwards."""
 
-    Attributes:
-        mask: ``(rows, tokens)``, 1 for real tokens; shorter prefixes are padded on the left, so that the
-            distances between tokens are the true ones (a sliding window counts them).
-    """
-
-    def __init__(self, pairs: list[tuple[Tensor, Tensor]], mask: Tensor, rows: Tensor | None = None) -> None:
-        super().__init__(layers=[_KeptLayer(*pair, rows) for pair in pairs])
+    def __init__(self, layers: list[_KeptLayer], mask: Tensor, rows: Tensor | None = None) -> None:
+        super().__init__(layers=layers)
         self.rows = rows
         self._whole_mask = mask
-        self.mask = _chosen(mask, rows)
+
+    @property
+    def mask(self) -> Tensor:
+        """``(rows, tokens)``, 1 for real tokens.
+
+        Shorter prefixes are padded on the left, so that the distances between tokens are the true ones (a
+        sliding window counts them).
+        """
+        return _chosen(self._whole_mask, self.rows)
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows."""
+        return len(self._whole_mask if self.rows is None else self.rows)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """The prefix's keys and values followed by the new ones, which are not kept."""
+        layer = self.layers[layer_idx]
+        keys, values = _chosen(layer.keys, self.rows), _chosen(layer.values, self.rows)
+        return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
 
     def select(self, rows: Tensor) -> KeptKeys:
         """The cache whose row i is row ``rows[i]`` of this one; a layer's tensors are copied when it is used."""
         chosen = rows if self.rows is None else _chosen(self.rows, rows)
-        return KeptKeys(self._pairs(), self._whole_mask, chosen)
+        return KeptKeys(self.layers, self._whole_mask, chosen)
 
     def before(self, token: int) -> KeptKeys:
         """The cache of the columns before ``token``: views."""
-        pairs = [(keys[..., :token, :], values[..., :token, :]) for keys, values in self._pairs()]
-        return KeptKeys(pairs, self._whole_mask[:, :token], self.rows)
+        return KeptKeys(
+            [layer.before(token) for layer in self.layers], self._whole_mask[:, :token], self.rows
+        )
 
     def taking(self) -> KeptKeys:
         """The same cache, which leaves a block by `KeysTaken` as soon as that has made its keys and values."""
-        return _Taking(self._pairs(), self._whole_mask, self.rows)
-
-    def _pairs(self) -> list[tuple[Tensor, Tensor]]:
-        return [(layer.keys, layer.values) for layer in self.layers]
+        return _Taking(self.layers, self._whole_mask, self.rows)
 
 
 class KeysTaken(Exception):
@@ -78,11 +90,10 @@ class KeysTaken(Exception):
 
 
 class _Taking(KeptKeys):
-    def update(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        pair = super().update(*args, **kwargs)
-        new = pair[0].shape[-2] - self.mask.shape[1]
-        mask = torch.nn.functional.pad(self.mask, (0, new), value=1)
-        raise KeysTaken(KeptKeys([pair] * len(self.layers), mask))
+    def update(self, key_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        layer = _KeptLayer(*super().update(key_states, *args, **kwargs))
+        mask = torch.nn.functional.pad(self.mask, (0, key_states.shape[-2]), value=1)
+        raise KeysTaken(KeptKeys([layer] * len(self.layers), mask))
 
 
 @torch.no_grad()
@@ -101,11 +112,11 @@ def keep_keys(lm: LanguageModel, prefixes: Batch) -> KeptKeys:
     run(lm, prefixes.ids, readable, prefixes.positions, 0, cache)
     columns = torch.arange(prefixes.tokens, device=lm.device)
     source = columns - (prefixes.tokens - prefixes.lengths)[:, None]
-    pairs = [
-        (_shifted(layer.keys, source.clamp(min=0)), _shifted(layer.values, source.clamp(min=0)))
+    layers = [
+        _KeptLayer(_shifted(layer.keys, source.clamp(min=0)), _shifted(layer.values, source.clamp(min=0)))
         for layer in cache.layers
     ]
-    return KeptKeys(pairs, (source >= 0).long())
+    return KeptKeys(layers, (source >= 0).long())
 
 
 def _chosen(value: Tensor, rows: Tensor | None) -> Tensor:

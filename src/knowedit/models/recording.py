@@ -109,11 +109,11 @@ def resume(
     Raises:
         InputError: no such layer, or states or rows that do not fit the recording.
     """
-    lm = recording.lm
-    lm.check_layer(layer, last=lm.n_layers)
-    stop = lm.n_layers if stop is None else lm.check_layer(stop, last=lm.n_layers)
+    lm, blocks = recording.lm, list(recording.lm.blocks)
+    lm.check_layer(layer, last=len(blocks))
+    stop = len(blocks) if stop is None else lm.check_layer(stop, last=len(blocks))
     chooser = RowArguments(recording, states, rows, kept)
-    for block, (args, kwargs) in list(zip(lm.blocks, recording.calls, strict=True))[layer:stop]:
+    for block, (args, kwargs) in list(zip(blocks, recording.calls, strict=True))[layer:stop]:
         states = first(block(states, *chooser(args), **chooser(kwargs)))
     return states
 
