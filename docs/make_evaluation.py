@@ -8,7 +8,7 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-from knowedit.evaluation import make_table, paper_rows, read_run, read_sweep, run_row
+from knowedit.evaluation import Run, make_table, paper_rows, read_run, read_sweep, run_row
 from knowedit.evaluation.figures import bars, distributions, save, sweep_lines
 from knowedit.evaluation.sweep_rows import SweepRow, best
 from knowedit.evaluation.table_text import markdown
@@ -19,27 +19,30 @@ FIGURES = ROOT / "docs" / "figures"
 EVIDENCE = ROOT / "claims" / "evidence"
 MODELS = {"organism-gpt2": "gpt2-xl", "organism-gptj": "gpt-j"}
 """Each organism, and the model of the paper that it stands for."""
+METHODS_SWEPT = ("FT", "FT+L", "AttnEdit", "ROME")
 METHODS = ("none", "ft", "ft+l", "attn-edit", "rome")
 
 
+def runs_of(model: str) -> list[Run]:
+    """The runs of a model, unedited first."""
+    return [read_run(EVIDENCE / model / method) for method in METHODS]
+
+
+def sweep_of(model: str) -> list[SweepRow]:
+    """Every setting of a model's sweep."""
+    return [point.row() for point in read_sweep(EVIDENCE / model / "sweep.jsonl")]
+
+
 def table_2(model: str) -> str:
-    """The organism's rows above those of the paper, and the pictures of its runs."""
-    runs = [read_run(EVIDENCE / model / method) for method in METHODS]
-    rows = [run_row(run) for run in runs]
-    save(bars(make_table(rows)), FIGURES / f"table2-{model}.svg")
-    save(distributions(runs[1:], ("EM", "PM", "NM")), FIGURES / f"distributions-{model}.svg")
-    save(distributions(runs, ("GE", "RS", "Essence")), FIGURES / f"texts-{model}.svg")
-    return markdown(make_table([*rows, *paper_rows(MODELS[model])]))
+    """The organism's rows above those of the paper."""
+    return markdown(make_table([*map(run_row, runs_of(model)), *paper_rows(MODELS[model])]))
 
 
 def sweep(model: str) -> str:
-    """The best setting of every method, and the pictures of the sweep."""
-    rows = [point.row() for point in read_sweep(EVIDENCE / model / "sweep.jsonl")]
-    methods = list(dict.fromkeys(row.method for row in rows))
-    for name, some in {"ft": methods[:2], "attn": methods[2:3], "rome": methods[3:]}.items():
-        save(sweep_lines([row for row in rows if row.method in some]), FIGURES / f"sweep-{name}-{model}.svg")
+    """The best setting of every method."""
+    rows = sweep_of(model)
     head = "| method | layer | ε | learning rate | ES | PS | NS | S | settings |\n" + "|---" * 9 + "|"
-    return "\n".join([head, *(_best(rows, method) for method in methods)])
+    return "\n".join([head, *(_best(rows, method) for method in METHODS_SWEPT)])
 
 
 def _best(rows: list[SweepRow], method: str) -> str:
@@ -50,13 +53,31 @@ def _best(rows: list[SweepRow], method: str) -> str:
     return f"| {' | '.join((method, *setting, *means, f'{row.score:.1f}', str(count)))} |"
 
 
+def draw(model: str) -> None:
+    """Every picture of a model."""
+    runs, rows = runs_of(model), sweep_of(model)
+    save(bars(make_table(list(map(run_row, runs)))), FIGURES / f"table2-{model}.svg")
+    save(distributions(runs[1:], ("EM", "PM", "NM")), FIGURES / f"distributions-{model}.svg")
+    save(distributions(runs, ("GE", "RS", "Essence")), FIGURES / f"texts-{model}.svg")
+    for name, methods in {"ft": ("FT", "FT+L"), "attn": ("AttnEdit",), "rome": ("ROME",)}.items():
+        some = [row for row in rows if row.method in methods]
+        save(sweep_lines(some, title=model), FIGURES / f"sweep-{name}-{model}.svg")
+
+
+def tables() -> dict[str, str]:
+    """Every table of the page by its marker."""
+    found = {f"table 2 of {model}": table_2(model) for model in MODELS}
+    return found | {f"sweep of {model}": sweep(model) for model in MODELS}
+
+
 def main() -> None:
     put = runpy.run_path(str(ROOT / "docs" / "make_tables.py"))["put"]
     text = PAGE.read_text(encoding="utf-8")
-    for model in MODELS:
-        text = put(text, f"table 2 of {model}", table_2(model))
-        text = put(text, f"sweep of {model}", sweep(model))
+    for name, table in tables().items():
+        text = put(text, name, table)
     PAGE.write_text(text, encoding="utf-8")
+    for model in MODELS:
+        draw(model)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import knowedit
+from claims.evidence_runs import EVIDENCE
 from claims.models import Missing, OpenModel, Stale, open_model
 from claims.settings import Settings
 from claims.sweeps import FILE, LAYERS, ROME, SECTION, TUNED, Evidence, gather, require_found_again, thirds
@@ -24,7 +25,10 @@ from knowedit.evaluation import (
     SweepPoint,
     Unedited,
     load_records,
+    read_sweep,
 )
+from knowedit.evaluation.sweep_rows import best
+from knowedit.registry import bundled_models, notes
 from knowedit.resumable import sealed, unsealed
 
 CLAIMS = {claim.id: claim for section in (SECTION, LAYERS) for claim in section.claims}
@@ -129,6 +133,13 @@ def test_without_its_points_a_claim_is_not_measured(name: str) -> None:
     assert (
         verdict(name, [one for one in paper() if one.point.method != some] + [first]) is Verdict.NOT_MEASURED
     )
+
+
+@pytest.mark.parametrize("name", bundled_models())
+def test_the_known_settings_are_the_best_of_the_sweep(name: str) -> None:
+    rows = [one.row() for one in read_sweep(EVIDENCE / name / FILE)]
+    known = notes(bundled_models()[name])["fine_tuning"]
+    assert known == {method: best(rows, method).setting for method in TUNED}
 
 
 def test_thirds() -> None:
