@@ -22,12 +22,24 @@ def test_fine_tuning_writes_an_edit_file(run, method, updates):
     assert "FineTuning" in run("inspect", "e.safetensors").output
 
 
+@pytest.mark.parametrize("method", ["ft+l", "attn-edit"])
+def test_no_entry_moves_further_than_the_bound(run, method):
+    run(*FACT, "--method", method, "--layer", 5, "--bound", "1e-3", "--out", "e.safetensors")
+    edit = Edit.load("e.safetensors")
+    assert edit.provenance.settings["bound"] == 1e-3
+    furthest = max(float(update.materialise().abs().max()) for update in edit.updates.values())
+    assert furthest == pytest.approx(1e-3, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--method", "rme"], "there is no method 'rme': use one of rome, ft, ft+l, attn-edit"),
         (["--method", "ft", "--layer", 12], "layers go from 0 to 11"),
         (["--method", "ft", "--profile", "paper"], "belong to rome"),
+        (["--method", "ft", "--bound", 0.1], "--bound is an option of ft+l, attn-edit, not of ft"),
+        (["--method", "rome", "--bound", 0.1], "--bound is an option of ft+l, attn-edit, not of rome"),
+        (["--method", "ft+l", "--bound", 0], "the bound ε is 0.0: give a positive number"),
     ],
 )
 def test_bad_options_are_one_line_and_write_nothing(run, tmp_path, words, said):

@@ -171,6 +171,7 @@ def test_an_interrupted_run_says_how_to_go_on(run, here, runs, monkeypatch):
             "--layer is an option of rome, ft, ft+l, attn-edit, not of none",
         ),
         (("--method", "ft", "--profile", "paper"), "--profile is an option of rome, not of ft"),
+        (("--method", "ft+l", "--bound", "0"), "the bound ε is 0.0: give a positive number"),
         (("--method", "ft", "--bound", "0.1"), "--bound is an option of ft+l, attn-edit, not of ft"),
         (("--method", "rome", "--profile", "x"), "there is no profile 'x'"),
         (("--method", "rome", "--records", "none.json"), "there is no file none.json"),

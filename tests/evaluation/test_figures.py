@@ -306,11 +306,12 @@ def test_columns_that_no_run_has_are_left_out():
     assert len(distributions([run(measured=False)]).axes) == 3
 
 
-def test_values_that_are_all_the_same_have_bins():
-    one = run(records=1)
-    for axes in distributions([one]).axes:
-        heights = stairs(axes)[0].get_data().values
-        assert sorted(heights)[-2:] == [0, 100]
+@pytest.mark.parametrize("value", [-100.0, 0.0, 1e-9, 3.0])
+def test_values_that_are_all_the_same_are_in_the_middle_of_their_bins(value):
+    bins = shared_bins(np.array([value, value]), ratios=True)
+    assert (np.diff(bins.edges) > 0).all()
+    assert bins.edges[COUNT // 2 - 1] < value < bins.edges[COUNT // 2 + 1]
+    assert bins.percent(np.array([value])).sum() == 100
 
 
 def test_bins_hold_every_value_and_far_perplexities_are_on_a_logarithmic_axis():

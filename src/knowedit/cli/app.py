@@ -118,6 +118,9 @@ def edit(
     statistics: Annotated[
         Path | None, typer.Option(help="A file that `knowedit stats` wrote; by default the model's own.")
     ] = None,
+    bound: Annotated[
+        float | None, typer.Option(help="ε of ft+l and attn-edit, if not the known one.")
+    ] = None,
     stack: Annotated[
         list[Path] | None,
         typer.Option(
@@ -144,6 +147,7 @@ def edit(
         profile=profile,
         statistics=statistics,
         method=method,
+        bound=bound,
     )
     run_edit(request, as_json=as_json)
 

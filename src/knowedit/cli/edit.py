@@ -29,6 +29,7 @@ from knowedit.models import LanguageModel, load, next_token_probabilities, targe
 
 FINE_TUNING = {"ft": FineTuning.ft, "ft+l": FineTuning.ft_l, "attn-edit": FineTuning.attn_edit}
 METHODS = ("rome", *FINE_TUNING)
+BOUNDED = ("ft+l", "attn-edit")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class EditRequest:
         stack: the edit files that are applied first.
         profile: the name of ROME's settings; by default the paper's.
         statistics: a file of key statistics; by default those of the model's folder.
+        bound: ε of FT+L and AttnEdit, if not the known one.
     """
 
     model: str
@@ -53,6 +55,7 @@ class EditRequest:
     profile: str | None = None
     statistics: Path | None = None
     method: str = "rome"
+    bound: float | None = None
 
     def editor(self) -> ROME | FineTuning:
         """The editor with its settings.
@@ -62,13 +65,16 @@ class EditRequest:
         """
         if self.method not in METHODS:
             raise InputError(f"there is no method {self.method!r}: use one of {', '.join(METHODS)}")
+        if self.bound is not None and self.method not in BOUNDED:
+            raise InputError(f"--bound is an option of {', '.join(BOUNDED)}, not of {self.method}")
         if self.method == "rome":
             return replace(profile(self.profile or "paper"), layer=self.layer)
         if self.profile is not None or self.statistics is not None:
             raise InputError(
                 f"--profile and --statistics belong to rome, not to {self.method}: leave them out"
             )
-        return FINE_TUNING[self.method](layer=self.layer)
+        tuned = FINE_TUNING[self.method](layer=self.layer)
+        return tuned if self.bound is None else replace(tuned, bound=self.bound)
 
     def moment(self, lm: LanguageModel, editor: ROME) -> SecondMoment:
         """The statistics that were given, or those of the model's folder, which may have to be gathered first.

@@ -87,7 +87,9 @@ class EvaluateRequest:
             label = "ROME" if self.profile is None else f"ROME ({self.profile})"
             return RomeMethod(editor, self.statistics, label)
         tuned = TUNED[self.method](layer=self.layer)
-        return Plain(replace(tuned, bound=self.bound) if self.bound else tuned, LABELS[self.method])
+        return Plain(
+            replace(tuned, bound=self.bound) if self.bound is not None else tuned, LABELS[self.method]
+        )
 
     def _refuse_options(self) -> None:
         takers = {
