@@ -88,8 +88,8 @@ def test_a_heat_map_is_faster_than_with_whole_forwards(case, capsys):
             f"largest difference {difference:.1e}"
         )
     assert difference <= 1e-5
-    # By counting tokens and blocks, 4.6 is the most for single states with the subject first.
-    assert ratio >= {"single states": 3.5, "single states, subject in the middle": 8}.get(case, 2)
+    # By counting multiplications, 4.9 is the most for single states with the subject first.
+    assert ratio >= {"single states": 4, "single states, subject in the middle": 8}.get(case, 3)
 
 
 MEASURE_PEAK = """

@@ -8,11 +8,18 @@ import pytest
 from typer.testing import CliRunner
 
 from knowedit.cli import app
+from knowedit.cli.output import console
 from knowedit.editing import PROFILES, SOURCES
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """A COLUMNS that was set when the console was made would hold for good."""
+    monkeypatch.setattr(console, "width", 200)
+
+
 def run(*words: str):
-    return CliRunner().invoke(app, ["profiles", *words], env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, ["profiles", *words])
 
 
 def test_all_profiles_have_a_column_and_all_fields_a_row():
