@@ -15,7 +15,7 @@ from knowedit.evaluation.table_text import markdown
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "evaluation.md"
-FIGURES = ROOT / "docs" / "figures"
+FIGURES = ROOT / "docs" / "figures" / "evaluation"
 EVIDENCE = ROOT / "claims" / "evidence"
 MODELS = {"organism-gpt2": "gpt2-xl", "organism-gptj": "gpt-j"}
 """Each organism, and the model of the paper that it stands for."""

@@ -15,7 +15,7 @@ import torch
 from rich.progress import track
 
 import knowedit
-from knowedit.editing import ROME
+from knowedit.editing import ROME, Editor, FineTuning
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel, fingerprint
 from knowedit.tensorfile import write_bytes
@@ -46,10 +46,12 @@ def traces(lm: LanguageModel) -> dict[str, Trace]:
         "mlp": trace(lm, part="mlp", window=window),
         "attention": trace(lm, part="attention", window=window),
     }
-    fact = Fact(subject, prompt, new)
-    edit = ROME.paper().edit(lm, [fact], generator=torch.Generator().manual_seed(SEED))
-    with edit.applied(lm):
-        return found | {"edited": trace(lm)}
+    editors: dict[str, Editor] = {"edited": ROME.paper(), "edited by attention": FineTuning.attn_edit()}
+    for name, editor in editors.items():
+        fact, generator = Fact(subject, prompt, new), torch.Generator().manual_seed(SEED)
+        with editor.edit(lm, [fact], generator=generator).applied(lm):
+            found[name] = trace(lm)
+    return found
 
 
 def numbers(own: Trace) -> dict[str, Any]:
@@ -87,14 +89,15 @@ def rows(own: AverageTrace) -> dict[str, Any]:
 
 
 def draw(name: str, own: dict[str, Trace], over_facts: dict[str, AverageTrace]) -> None:
-    hidden, edited = own["hidden"], own["edited"]
-    titles = [f"{when}: {one.answer.strip()}" for when, one in (("before", hidden), ("after", edited))]
+    hidden = own["hidden"]
+    maps = {"before": hidden, "after ROME": own["edited"], "after AttnEdit": own["edited by attention"]}
+    titles = [f"{when}: {one.answer.strip()}" for when, one in maps.items()]
     figures = {
         "maps": heat_maps([hidden, own["mlp"], own["attention"]]),
         "averages": average_lines(*(over_facts[part] for part in ("hidden", "mlp", "attention"))),
         "severing": severing(*(over_facts[name] for name in ("hidden", "mlp severed", "attention severed"))),
         "detail": detail(hidden),
-        "edit": heat_maps([hidden, edited], titles),
+        "edit": heat_maps(list(maps.values()), titles),
     }
     for kind, figure in figures.items():
         save(figure, FOLDER / f"{kind}-{name}.svg")
