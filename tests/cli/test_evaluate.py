@@ -244,6 +244,7 @@ class Interrupting(evaluate._Watch):
             os.kill(os.getpid(), signal.SIGINT)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     evaluate._Watch = Interrupting
     app()
 """
