@@ -75,13 +75,8 @@ def _connected(ray: Any, how: RayActors) -> Iterator[None]:
     address = how.address or "local"
     room = {"num_cpus": how.workers, "include_dashboard": False} if how.address is None else {}
     try:
-<<<<<<< HEAD
-        _see_listener(str(where["address"]))
-        ray.init(**where, log_to_driver=False, configure_logging=False)
-=======
         _see_listener(address)
         ray.init(address=address, **room, log_to_driver=False, configure_logging=False)
->>>>>>> ci
     except (OSError, RuntimeError, ValueError, ImportError, ray.exceptions.RayError) as error:
         raise InputError(
             f"no connection to a Ray cluster at {address}: {_line(error)}; start one with "
