@@ -23,7 +23,8 @@ def swept(tmp_path_factory):
     from tests.cli.conftest import call
 
     file = tmp_path_factory.mktemp("sweep") / "s.jsonl"
-    return file, call("sweep", *OPTIONS, "--limit", 2, "--out", file).stdout
+    picture = file.with_name("s.svg")
+    return file, call("sweep", *OPTIONS, "--limit", 2, "--out", file, "--figure", picture).stdout
 
 
 def test_it_shows_every_setting_and_the_best(swept):
@@ -31,6 +32,16 @@ def test_it_shows_every_setting_and_the_best(swept):
     assert text.count("best") == 2 + 1
     assert sum(line.lstrip().startswith("FT") for line in text.splitlines()) == 6
     assert len(read_sweep(swept[0])) == 6
+    assert "s.svg" in "".join(text.split())
+    assert "FT+L, ε = 5e-3" in swept[0].with_name("s.svg").read_text(encoding="utf-8")
+
+
+def test_all_settings_in_the_file_are_judged(run, swept, tmp_path):
+    shutil.copy(swept[0], tmp_path / "s.jsonl")
+    options = ("-m", MODEL, "--method", "ft+l", "--layers", "6", "--bounds", "1e-3", "--limit", 2, "--json")
+    found = json.loads(run("sweep", *options, "--out", "s.jsonl").stdout)
+    assert len(found["points"]) == 4
+    assert found["best"]["FT+L"]["bound"] == 5e-3
 
 
 def test_the_best_settings_are_kept_as_known_ones(run, swept, tmp_path):
@@ -73,6 +84,8 @@ def test_an_interrupted_sweep_says_how_to_go_on(run, swept, monkeypatch, tmp_pat
         (("--method", "ft+l", "--bounds", "0"), "the bounds '0' have to be positive"),
         (("--method", "ft", "--rates", "x"), "the rates 'x' cannot be read"),
         (("--method", "ft", "--records", "none.json"), "there is no file none.json"),
+        (("--method", "ft", "--figure", "s.bmp"), "ends with '.bmp', expected one of .png, .svg, .pdf"),
+        (("--method", "ft", "--figure", "none/s.svg"), "the folder none does not exist"),
     ],
 )
 def test_bad_requests_are_one_line_and_leave_nothing(run, tmp_path, options, words):

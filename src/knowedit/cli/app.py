@@ -378,13 +378,16 @@ def sweep(
     keep: Annotated[
         bool, typer.Option("--keep", help="Note the best settings in the model's folder, as known ones.")
     ] = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="A picture: .png, .svg or .pdf; the columns against the layer, or ε.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find the layer, bound and learning rate at which an editor is at its best."""
     from knowedit.cli.sweep import SweepRequest, run_sweep
 
     request = SweepRequest(
-        model, tuple(method), out, layers, bounds, rates, records, limit, seed, workers, device, keep
+        model, tuple(method), out, layers, bounds, rates, records, limit, seed, workers, device, keep, figure
     )
     run_sweep(request, as_json=as_json)
 

@@ -17,12 +17,13 @@ from knowedit.editing.known_settings import keep_settings
 from knowedit.errors import InputError
 from knowedit.evaluation.columns import JUDGED
 from knowedit.evaluation.executors import Executor, InProcess
+from knowedit.evaluation.figures import check_suffix, save, sweep_lines
 from knowedit.evaluation.measuring import EditingPlan
 from knowedit.evaluation.methods import Unedited
 from knowedit.evaluation.processes import Processes
 from knowedit.evaluation.records import TRAIN_FILE, Record, iter_records
 from knowedit.evaluation.sweep_rows import SweepRow, best
-from knowedit.evaluation.sweeps import TUNED, PointScores, Sweep, SweepPoint, sweep_grid
+from knowedit.evaluation.sweeps import TUNED, PointScores, Sweep, SweepPoint, read_sweep, sweep_grid
 from knowedit.models import LanguageModel, load
 
 METHODS = {"ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit", "rome": "ROME"}
@@ -39,6 +40,7 @@ class SweepRequest:
         records: a file; None takes the model's own training records.
         limit: only so many records, the first of the file.
         keep: whether the best settings go into the notes of the model's folder.
+        figure: a picture of the sweep.
     """
 
     model: str
@@ -53,6 +55,21 @@ class SweepRequest:
     workers: int = 1
     device: str = "cpu"
     keep: bool = False
+    figure: Path | None = None
+
+    def check_figure(self) -> None:
+        """Refuse before any work a picture that could not be written.
+
+        Raises:
+            InputError: an unknown suffix, or no such folder.
+        """
+        if self.figure is None:
+            return
+        check_suffix(self.figure)
+        if not self.figure.parent.is_dir():
+            raise InputError(
+                f"the folder {self.figure.parent} does not exist: create it, or give another --figure"
+            )
 
     def points(self, n_layers: int) -> list[SweepPoint]:
         """The whole grid.
@@ -115,16 +132,21 @@ def parse_numbers(name: str, text: str) -> list[float]:
 
 
 def run_sweep(request: SweepRequest, *, as_json: bool) -> None:
-    """Measure, go on, or find it done; then say what was best."""
+    """Measure, go on, or find it done; then say what was best of all settings in the file."""
+    request.check_figure()
     with stderr.status("reading the model"):
         lm = load(request.model, device=request.device)
     if request.keep and lm.folder is None:
         raise InputError(f"{lm.name} has no folder to keep settings in: leave out --keep")
     points, records = request.points(lm.n_layers), request.chosen_records(lm)
     plan = EditingPlan(request.model, Unedited(), request.seed, device=request.device)
-    found = _watched(Sweep(plan, points, records, request.out), request, lm)
+    _watched(Sweep(plan, points, records, request.out), request, lm)
+    methods = dict.fromkeys(point.method for point in points)
+    found = tuple(one for one in read_sweep(request.out) if one.point.method in methods)
     rows = [one.row() for one in found]
-    winners = {method: best(rows, method) for method in dict.fromkeys(row.method for row in rows)}
+    winners = {method: best(rows, method) for method in methods}
+    if request.figure is not None:
+        save(sweep_lines(rows, title=lm.name), request.figure)
     if request.keep:
         assert lm.folder is not None
         keep_settings(
@@ -134,7 +156,9 @@ def run_sweep(request: SweepRequest, *, as_json: bool) -> None:
         print_json(as_dict(found, winners))
         return
     _print(rows, winners)
-    console.print(f"written to {escape(str(request.out))}")
+    for path in (request.out, request.figure):
+        if path is not None:
+            console.print(f"written to {escape(str(path))}")
 
 
 def as_dict(found: tuple[PointScores, ...], winners: dict[str, SweepRow]) -> dict[str, Any]:
@@ -147,13 +171,13 @@ def as_dict(found: tuple[PointScores, ...], winners: dict[str, SweepRow]) -> dic
     return {"points": points, "best": {method: row.setting for method, row in winners.items()}}
 
 
-def _watched(sweep: Sweep, request: SweepRequest, lm: LanguageModel) -> tuple[PointScores, ...]:
+def _watched(sweep: Sweep, request: SweepRequest, lm: LanguageModel) -> None:
     def executor(plan: EditingPlan) -> Executor:
         return InProcess(plan.on(lm)) if request.workers == 1 else Processes(request.workers)
 
     try:
         with counting_bar("records") as bar:
-            return sweep.gather(executor, watch=_Watch(bar, len(sweep.points)))
+            sweep.gather(executor, watch=_Watch(bar, len(sweep.points)))
     except KeyboardInterrupt:
         stderr.print(
             f"stopped; every finished setting is kept in {escape(str(sweep.file))}: the same command goes on"
