@@ -49,7 +49,7 @@ def whole(here, records, tmp_path_factory):
 def test_a_point_has_the_means_of_its_records(lm, records, whole):
     rows = []
     for record in records:
-        with FineTuning.ft(layer=0).edit(lm, [record.fact]).applied(lm):
+        with replace(FineTuning.ft(layer=0), learning_rate=5e-4).edit(lm, [record.fact]).applied(lm):
             rows.append(score_record(lm, record).columns)
     found = whole[1][0].row()
     for key in ("ES", "EM", "PS", "PM", "NS", "NM"):
