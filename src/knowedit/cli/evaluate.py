@@ -13,9 +13,10 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 
+from knowedit.cli.edit import BOUNDED, FINE_TUNING
 from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, stderr
 from knowedit.cli.table import print_table
-from knowedit.editing import FineTuning, profile
+from knowedit.editing import profile
 from knowedit.errors import InputError
 from knowedit.evaluation import TEST_FILE, Measures, TextMeasures, TfIdf, iter_records
 from knowedit.evaluation.executors import Executor
@@ -30,8 +31,7 @@ from knowedit.evaluation.tables import make_table, run_row
 from knowedit.registry import bundled_models
 
 METHODS: Final = ("none", "rome", "ft", "ft+l", "attn-edit")
-TUNED: Final = {"ft": FineTuning.ft, "ft+l": FineTuning.ft_l, "attn-edit": FineTuning.attn_edit}
-LABELS: Final = {"rome": "ROME", "ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit"}
+LABELS: Final = {"ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit", "rome": "ROME"}
 SOME_FAILED: Final = 1
 
 
@@ -86,7 +86,7 @@ class EvaluateRequest:
             editor = replace(profile(self.profile or "paper"), layer=self.layer)
             label = "ROME" if self.profile is None else f"ROME ({self.profile})"
             return RomeMethod(editor, self.statistics, label)
-        tuned = TUNED[self.method](layer=self.layer)
+        tuned = FINE_TUNING[self.method](layer=self.layer)
         return Plain(
             replace(tuned, bound=self.bound) if self.bound is not None else tuned, LABELS[self.method]
         )
@@ -96,7 +96,7 @@ class EvaluateRequest:
             "profile": ("rome",),
             "statistics": ("rome",),
             "layer": METHODS[1:],
-            "bound": ("ft+l", "attn-edit"),
+            "bound": BOUNDED,
         }
         for name, methods in takers.items():
             if getattr(self, name) is not None and self.method not in methods:

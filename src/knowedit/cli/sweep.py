@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
+from knowedit.cli.evaluate import LABELS
 from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, stderr
 from knowedit.editing.known_settings import keep_settings
 from knowedit.errors import InputError
@@ -25,8 +26,6 @@ from knowedit.evaluation.records import TRAIN_FILE, Record, iter_records
 from knowedit.evaluation.sweep_rows import SweepRow, best
 from knowedit.evaluation.sweeps import TUNED, PointScores, Sweep, SweepPoint, read_sweep, sweep_grid
 from knowedit.models import LanguageModel, load
-
-METHODS = {"ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit", "rome": "ROME"}
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,11 @@ class SweepRequest:
         Raises:
             InputError: a method, layer or number that is none, or twice.
         """
-        if unknown := [method for method in self.methods if method not in METHODS]:
-            raise InputError(f"there is no sweep of {unknown[0]!r}: use one of {', '.join(METHODS)}")
+        if unknown := [method for method in self.methods if method not in LABELS]:
+            raise InputError(f"there is no sweep of {unknown[0]!r}: use one of {', '.join(LABELS)}")
         layers = list(range(n_layers)) if self.layers is None else parse_layers(self.layers, n_layers)
         bounds, rates = parse_numbers("bounds", self.bounds), parse_numbers("rates", self.rates)
-        return sweep_grid([METHODS[method] for method in dict.fromkeys(self.methods)], layers, bounds, rates)
+        return sweep_grid([LABELS[method] for method in dict.fromkeys(self.methods)], layers, bounds, rates)
 
     def chosen_records(self, lm: LanguageModel) -> list[Record]:
         """The records.
@@ -177,7 +176,7 @@ def _watched(sweep: Sweep, request: SweepRequest, lm: LanguageModel) -> None:
 
     try:
         with counting_bar("records") as bar:
-            sweep.gather(executor, watch=_Watch(bar, len(sweep.points)))
+            sweep.gather(executor, watch=_Watch(bar))
     except KeyboardInterrupt:
         stderr.print(
             f"stopped; every finished setting is kept in {escape(str(sweep.file))}: the same command goes on"
@@ -188,10 +187,9 @@ def _watched(sweep: Sweep, request: SweepRequest, lm: LanguageModel) -> None:
 class _Watch:
     """Draws progress; the time left is that of the setting."""
 
-    def __init__(self, bar: Progress, points: int):
-        self._bar, self._points, self._task = bar, points, None
-
-    _task: TaskID | None
+    def __init__(self, bar: Progress):
+        self._bar = bar
+        self._task: TaskID | None = None
 
     def __call__(self, point: SweepPoint, done: int, of: int) -> None:
         if self._task is None:
