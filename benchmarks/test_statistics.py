@@ -26,8 +26,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import knowedit
-from knowedit.editing.key_sums import KeySums
-from knowedit.editing.text_chunks import Position, Reading, chunks
+from knowedit.editing.statistics.key_sums import KeySums
+from knowedit.editing.statistics.text_chunks import Position, Reading, chunks
 from knowedit.models import Site, batch, load, visit
 
 

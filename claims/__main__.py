@@ -21,8 +21,8 @@ from claims.run import on_data, on_matrices, proofs
 from claims.settings import Settings
 from claims.verdicts import Result
 from claims.workers import Crew
+from knowedit.bundled import bundled_models
 from knowedit.errors import InputError, KnoweditError
-from knowedit.registry import bundled_models
 
 INTERRUPTED = 130
 NARROWEST = 180

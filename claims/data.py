@@ -12,7 +12,7 @@ from claims.models import Missing, OpenModel
 from claims.registry import Claim, Expectation, Measured, Progress, Section
 from claims.settings import Settings
 from knowedit.evaluation import Count, Record, Table1, iter_records
-from knowedit.evaluation.counts import PAPER
+from knowedit.evaluation.records.counts import PAPER
 from knowedit.intervals import Interval
 
 VARIABLE = "KNOWEDIT_DATA"

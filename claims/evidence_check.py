@@ -17,11 +17,11 @@ import numpy as np
 
 from claims.models import Missing, Stale
 from knowedit.evaluation import Record, RecordScores
-from knowedit.evaluation.evidence import Comparison, verify
-from knowedit.evaluation.measuring import Station
-from knowedit.evaluation.run import records_identity
-from knowedit.evaluation.run_folder import RECORDS, Run, read_run
-from knowedit.resumable import MANIFEST, damaged_line, differences, read_lines
+from knowedit.evaluation.runs.evaluate import records_identity
+from knowedit.evaluation.runs.evidence import Comparison, verify
+from knowedit.evaluation.runs.folder import RECORDS, Run, read_run
+from knowedit.evaluation.runs.job import Station
+from knowedit.runs import MANIFEST, damaged_line, differences, read_lines
 
 PROBABILITY: Final = 1e-3
 """The most that a probability may differ. Rounding is amplified by the search for an edit."""

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from claims.evidence_runs import EVIDENCE, RECORDS, Source
+from knowedit.bundled import bundled_models
 from knowedit.cli.evaluate import METHODS, SOME_FAILED, EvaluateRequest, gather_with_bar, print_failures
 from knowedit.cli.output import INTERRUPTED, stderr
 from knowedit.errors import KnoweditError
-from knowedit.evaluation.executors import InProcess
-from knowedit.evaluation.run_folder import Run
-from knowedit.registry import bundled_models
+from knowedit.evaluation.runs.executors import InProcess
+from knowedit.evaluation.runs.folder import Run
 
 
 def parser() -> argparse.ArgumentParser:

@@ -10,12 +10,12 @@ import torch
 
 import knowedit
 from claims.settings import Settings
+from knowedit.bundled import bundled_models
 from knowedit.editing import ROME, second_moment
 from knowedit.errors import InputError
 from knowedit.evaluation import TEST_FILE, Record, load_records
 from knowedit.linalg import FactorisedMoment, SecondMoment
 from knowedit.models import LanguageModel
-from knowedit.registry import bundled_models
 
 
 class Missing(Exception):

@@ -17,10 +17,10 @@ from claims.registry import Progress
 from claims.settings import Settings
 from knowedit.errors import InputError
 from knowedit.evaluation import TEST_FILE, Record, RecordScores
-from knowedit.evaluation.columns import COLUMNS
-from knowedit.evaluation.entropy import text_entropy
-from knowedit.evaluation.measuring import Editing, EditingPlan
-from knowedit.evaluation.tables import UNEDITED
+from knowedit.evaluation.runs.job import Editing, EditingPlan
+from knowedit.evaluation.runs.tables import UNEDITED
+from knowedit.evaluation.scores.columns import COLUMNS
+from knowedit.evaluation.scores.entropy import text_entropy
 from knowedit.intervals import LEVEL, RESAMPLES, Interval
 
 Array: TypeAlias = NDArray[np.float64]

@@ -32,10 +32,10 @@ from knowedit.evaluation import (
     load_records,
     read_sweep,
 )
-from knowedit.evaluation.run import records_identity
-from knowedit.evaluation.sweep_rows import best
-from knowedit.evaluation.sweeps import sweep_digest
-from knowedit.evaluation.tables import F1_BELOW
+from knowedit.evaluation.runs.evaluate import records_identity
+from knowedit.evaluation.runs.sweep import sweep_digest
+from knowedit.evaluation.runs.sweep_rows import best
+from knowedit.evaluation.runs.tables import F1_BELOW
 
 Array: TypeAlias = NDArray[np.float64]
 

@@ -21,7 +21,7 @@ from typing import Final
 from claims import table2_measures as measures
 from claims.registry import Claim, Expectation, Section
 from claims.run_evidence import Evidence, gather
-from knowedit.evaluation.tables import UNEDITED
+from knowedit.evaluation.runs.tables import UNEDITED
 
 NOT_EDITED = "the unedited model in place of ROME"
 TABLE2: Final = (UNEDITED, measures.ROME, *measures.BASELINES)

@@ -10,7 +10,7 @@ import numpy as np
 from claims.models import Missing
 from claims.registry import Measured
 from claims.run_evidence import ASKED, REPEATED, Array, Evidence, Means
-from knowedit.evaluation.tables import F1_BELOW, F2_LOSS, UNEDITED
+from knowedit.evaluation.runs.tables import F1_BELOW, F2_LOSS, UNEDITED
 
 ROME: Final = "rome"
 FT: Final = "ft"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from knowedit.cli.data import cells
 from knowedit.evaluation import Table1, iter_records
-from knowedit.evaluation.compiler import compile_records, read_facts, read_templates
-from knowedit.evaluation.counts import PAPER
+from knowedit.evaluation.records.compiler import compile_records, read_facts, read_templates
+from knowedit.evaluation.records.counts import PAPER
 
 PAGE = Path(__file__).parent / "counterfact.md"
 SHOWN = 3

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from knowedit.evaluation import Run, make_table, paper_rows, read_run, read_sweep, run_row
 from knowedit.evaluation.figures import bars, distributions, save, sweep_lines
-from knowedit.evaluation.sweep_rows import SweepRow, best
-from knowedit.evaluation.table_text import markdown
+from knowedit.evaluation.runs.sweep_rows import SweepRow, best
+from knowedit.evaluation.runs.table_text import markdown
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "evaluation.md"

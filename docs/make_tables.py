@@ -11,8 +11,8 @@ import re
 import sys
 from pathlib import Path
 
-from knowedit.editing.profiles import PROFILES, SOURCES, described, settings
-from knowedit.registry import bundled_models, notes
+from knowedit.editing.rome.profiles import PROFILES, SOURCES, described, settings
+from knowedit.bundled import bundled_models, notes
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/organisms.md", "docs/families.md", "docs/profiles.md")

@@ -25,7 +25,7 @@ from knowedit.editing import ROME, profile, second_moment
 from knowedit.evaluation import TEST_FILE, load_records, score_record
 from knowedit.linalg import SecondMoment
 from knowedit.models import LanguageModel, batch, encode
-from knowedit.registry import notes
+from knowedit.bundled import notes
 from knowedit.tensorfile import write_bytes
 
 ORGANISMS = ("organism-gpt2", "organism-gptj")

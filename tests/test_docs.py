@@ -37,8 +37,8 @@ def test_the_commands_of_the_readme_run(tmp_path, monkeypatch):
 
     from typer.testing import CliRunner
 
+    from knowedit.bundled import bundled_models
     from knowedit.cli import app
-    from knowedit.registry import bundled_models
 
     monkeypatch.chdir(tmp_path)
     lines = (bundled_models()["organism-gpt2"] / "statistics.txt").read_text(encoding="utf-8").splitlines()

@@ -8,8 +8,8 @@ import shutil
 
 from typer.testing import CliRunner
 
+from knowedit.bundled import bundled_models
 from knowedit.cli import app
-from knowedit.registry import bundled_models
 from tests.test_docs import ROOT, blocks
 
 PAGE = "docs/how-to/statistics.md"

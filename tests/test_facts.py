@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from knowedit.bundled import bundled_models, notes
 from knowedit.errors import FileFormatError, InputError
 from knowedit.facts import Fact, fill, split_template, template_of
-from knowedit.registry import bundled_models, notes
 
 
 @pytest.mark.parametrize(

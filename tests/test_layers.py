@@ -20,8 +20,8 @@ GROUND_LIBRARIES: dict[str, set[str]] = {
     "errors": set(),
     "facts": set(),
     "intervals": {"numpy", "scipy"},
-    "registry": set(),
-    "resumable": set(),
+    "bundled": set(),
+    "runs": set(),
     "tensorfile": {"numpy", "safetensors"},
 }
 """The parts of the lowest layer, and what each needs besides the standard library and errors."""
@@ -177,7 +177,7 @@ GOOD = {
     "evaluation/a.py": "from knowedit.editing import Edit\nfrom knowedit.organisms import world",
     "cli/__init__.py": "import knowedit\nfrom knowedit.evaluation import runner",
     "__init__.py": "from knowedit.facts import Fact\nfrom knowedit.models import load",
-    "registry.py": "from pathlib import Path",
+    "bundled.py": "from pathlib import Path",
 }
 
 

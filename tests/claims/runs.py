@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from knowedit.evaluation import Pair, Record, RecordScores
-from knowedit.evaluation.executors import InProcess
-from knowedit.evaluation.perplexity import TextLikelihood
-from knowedit.evaluation.run import EvaluationRun
-from knowedit.evaluation.run_folder import Outcome, Run
-from knowedit.evaluation.texts import TextScores
+from knowedit.evaluation.runs.evaluate import EvaluationRun
+from knowedit.evaluation.runs.executors import InProcess
+from knowedit.evaluation.runs.folder import Outcome, Run
+from knowedit.evaluation.scores.perplexity import TextLikelihood
+from knowedit.evaluation.scores.texts import TextScores
 from knowedit.facts import Fact
 
 METHODS = ("none", "rome", "ft", "ft+l", "attn-edit")

@@ -14,7 +14,7 @@ from claims.evidence_check import Checked, check, read_whole, require_alike
 from claims.models import Missing, Stale
 from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation import Record, RecordScores
-from knowedit.evaluation.run_folder import MANIFEST, RECORDS, Run, RunFolder
+from knowedit.evaluation.runs.folder import MANIFEST, RECORDS, Run, RunFolder
 from tests.claims.runs import FakeStation, make_records, make_run, scores
 
 COMMAND = "python -m claims.make_evidence --model m --method none"

@@ -22,8 +22,8 @@ from claims.verdicts import Result, Verdict
 from knowedit.cli import evaluate as evaluate_module
 from knowedit.errors import InputError
 from knowedit.evaluation import Record, RecordScores, load_records
-from knowedit.evaluation.run_folder import RECORDS as LINES
-from knowedit.evaluation.run_folder import read_run
+from knowedit.evaluation.runs.folder import RECORDS as LINES
+from knowedit.evaluation.runs.folder import read_run
 from tests.claims.runs import METHODS, FakeStation, make_records, make_run, scores
 
 MODEL = "organism-gpt2"

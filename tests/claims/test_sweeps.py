@@ -15,6 +15,7 @@ from claims.models import Missing, OpenModel, Stale, open_model
 from claims.settings import Settings
 from claims.sweeps import FILE, LAYERS, ROME, SECTION, TUNED, Evidence, gather, require_found_again, thirds
 from claims.verdicts import Verdict, assess
+from knowedit.bundled import bundled_models, notes
 from knowedit.errors import FileFormatError
 from knowedit.evaluation import (
     TRAIN_FILE,
@@ -27,9 +28,8 @@ from knowedit.evaluation import (
     load_records,
     read_sweep,
 )
-from knowedit.evaluation.sweep_rows import best
-from knowedit.registry import bundled_models, notes
-from knowedit.resumable import sealed, unsealed
+from knowedit.evaluation.runs.sweep_rows import best
+from knowedit.runs import sealed, unsealed
 
 CLAIMS = {claim.id: claim for section in (SECTION, LAYERS) for claim in section.claims}
 CASES = tuple(range(40))

@@ -9,11 +9,11 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from knowedit.bundled import bundled_models
 from knowedit.cli import app
 from knowedit.editing import Edit
 from knowedit.evaluation import TEST_FILE, load_records
 from knowedit.models import fingerprint, load
-from knowedit.registry import bundled_models
 
 MODEL = "organism-gpt2"
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from knowedit.bundled import bundled_models
 from knowedit.evaluation import TEST_FILE, load_records
-from knowedit.registry import bundled_models
 from tests.cli.test_cli import assert_one_line
 from tests.evaluation.samples import nested
 from tests.evaluation.test_compiler import FACTS, TEMPLATES

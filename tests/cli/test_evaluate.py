@@ -16,8 +16,8 @@ from knowedit.cli import evaluate as evaluate_module
 from knowedit.cli.evaluate import EvaluateRequest
 from knowedit.editing import ROME
 from knowedit.errors import InputError
-from knowedit.evaluation.executors import InProcess
-from knowedit.evaluation.run_folder import MANIFEST, RECORDS, read_run
+from knowedit.evaluation.runs.executors import InProcess
+from knowedit.evaluation.runs.folder import MANIFEST, RECORDS, read_run
 from tests.cli.conftest import call
 
 ROOT = Path(__file__).parents[2]

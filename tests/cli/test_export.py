@@ -8,10 +8,10 @@ import re
 import pytest
 import torch
 
+from knowedit.bundled import bundled_models
 from knowedit.editing import Dense, Edit, Preflight, Provenance
 from knowedit.facts import Fact
 from knowedit.models import fingerprint, load
-from knowedit.registry import bundled_models
 from tests.cli.conftest import call
 
 MODEL = "organism-gpt2"

@@ -81,7 +81,7 @@ def test_an_unknown_profile_is_refused_and_nothing_written(tmp_path):
 def test_edit_takes_statistics_of_its_layer_alone(tmp_path):
     folder = tmp_path / "stats"
     text = tmp_path / "text.txt"
-    from knowedit.registry import bundled_models, notes
+    from knowedit.bundled import bundled_models, notes
 
     organism = bundled_models()["organism-gpt2"]
     lines = (organism / notes(organism)["statistics_text"]).read_text(encoding="utf-8").splitlines()

@@ -11,7 +11,7 @@ import pytest
 
 from knowedit.cli.stats import advice, parse_layers, share_done
 from knowedit.editing import Reading, load_second_moment, second_moment
-from knowedit.editing.statistics_run import Progress
+from knowedit.editing.statistics.run import Progress
 from knowedit.errors import InputError
 from knowedit.models import load
 from tests.cli.conftest import call

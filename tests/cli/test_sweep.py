@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
+from knowedit.bundled import bundled_models, notes
 from knowedit.cli import sweep as sweep_module
 from knowedit.cli.sweep import parse_layers, parse_numbers
 from knowedit.errors import InputError
-from knowedit.evaluation.sweeps import read_sweep
-from knowedit.registry import bundled_models, notes
+from knowedit.evaluation.runs.sweep import read_sweep
 
 MODEL = "organism-gptj"
 OPTIONS = ("-m", MODEL, "--method", "ft", "--method", "ft+l", "--layers", "0,6", "--bounds", "1e-3,5e-3")

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from knowedit.editing import ROME, Edit, Editor, FineTuning
-from knowedit.editing.descent import Problem
-from knowedit.editing.known_settings import known_settings
+from knowedit.editing.fine_tuning.descent import Problem
+from knowedit.editing.fine_tuning.known_settings import known_settings
 from knowedit.errors import InputError, NumericalError
 from knowedit.facts import Fact
 from knowedit.models import (

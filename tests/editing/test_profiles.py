@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from knowedit.editing import PROFILES, ROME, SOURCES, PrefixPlan, optimise_value, profile
-from knowedit.editing.profiles import settings, source
+from knowedit.editing.rome.profiles import settings, source
 from knowedit.errors import InputError
 from knowedit.linalg import SecondMoment
 from tests.editing import oracles
@@ -152,7 +152,7 @@ def test_two_keys_miss_the_value_at_the_average_key_and_one_does_not(family):
 
 def test_keys_that_disagree_make_a_large_update_and_preflight_says_so(family):
     """A disabling edit: the divisor of the releases has no lower bound, that of one key has."""
-    from knowedit.editing.insertion import insert
+    from knowedit.editing.rome.insertion import insert
 
     factor = moment_of(family).factorise()
     W, rng = family.projection(1).weight.detach().double(), torch.Generator().manual_seed(3)

@@ -11,9 +11,9 @@ from knowedit.editing import (
     save_second_moment,
     second_moment,
 )
-from knowedit.editing import text_chunks as text_chunks_module
-from knowedit.editing.key_sums import KeySums
-from knowedit.editing.text_chunks import PROBES, Position, chunks
+from knowedit.editing.statistics import text_chunks as text_chunks_module
+from knowedit.editing.statistics.key_sums import KeySums
+from knowedit.editing.statistics.text_chunks import PROBES, Position, chunks
 from knowedit.errors import BaseMismatchError, FileFormatError, InputError, NumericalError
 from knowedit.models import load
 from tests.conftest import TINY

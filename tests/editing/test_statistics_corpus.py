@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from knowedit.editing import dataset, jsonl_file, shuffled, text_file, text_list
-from knowedit.editing.corpus import texts_digest
+from knowedit.editing.statistics.corpus import texts_digest
 from knowedit.errors import InputError
 
 TEXTS = ["Paris is a city.", "São Paulo\u2028is one\x85line", "  indented", "日本"]

@@ -26,10 +26,10 @@ from knowedit.editing import (
     text_file,
     text_list,
 )
-from knowedit.editing import key_sums as key_sums_module
-from knowedit.editing import statistics_run as statistics_run_module
-from knowedit.editing import text_chunks as text_chunks_module
-from knowedit.editing.statistics_run import MANIFEST, STATE
+from knowedit.editing.statistics import key_sums as key_sums_module
+from knowedit.editing.statistics import run as statistics_run_module
+from knowedit.editing.statistics import text_chunks as text_chunks_module
+from knowedit.editing.statistics.run import MANIFEST, STATE
 from knowedit.errors import FileFormatError, InputError
 from knowedit.models import load
 
@@ -308,7 +308,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from knowedit.editing import Reading, StatisticsRun, text_file
-from knowedit.editing import text_chunks
+from knowedit.editing.statistics import text_chunks
 from knowedit.models import load
 
 text_chunks.BATCHES_A_CHUNK = 2

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from knowedit.editing import outer_sum
-from knowedit.editing.outer_sum import OuterSum
+from knowedit.editing.statistics import outer_sum
+from knowedit.editing.statistics.outer_sum import OuterSum
 from tests.conftest import noise
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from knowedit.evaluation.measures import TextMeasures
+from knowedit.evaluation.scores.measures import TextMeasures
 from tests.models.oracles import full_logits
 
 

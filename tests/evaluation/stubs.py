@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from knowedit.errors import InputError, NumericalError
-from knowedit.evaluation.record_seeds import record_seed
-from knowedit.evaluation.records import Record
-from knowedit.evaluation.run_folder import Outcome
+from knowedit.evaluation.records.record import Record
+from knowedit.evaluation.runs.folder import Outcome
+from knowedit.evaluation.runs.seeds import record_seed
 from knowedit.facts import Fact
 
 COLUMNS = ("ES", "EM", "PS", "PM", "NS", "NM")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.evaluation.compiler import (
+from knowedit.evaluation.records.compiler import (
     CompilerSettings,
     FactTable,
     Skipped,

@@ -97,7 +97,7 @@ def test_the_compact_file_has_no_bad_record():
 def test_a_check_names_bad_records_and_goes_on(tmp_path, monkeypatch):
     import json
 
-    from knowedit.evaluation import checking
+    from knowedit.evaluation.records import check as checking
 
     lines = [json.dumps(nested(0)), "{", json.dumps(nested(0)), json.dumps(NESTED), '{"case_id": 1}']
     (tmp_path / "r").write_text("\n".join(lines))

@@ -29,7 +29,7 @@ from knowedit.evaluation import (
 from knowedit.evaluation.figures import bars, distributions, save, sweep_lines
 from knowedit.evaluation.figures.bins import COUNT, shared_bins
 from knowedit.evaluation.figures.captions import number
-from knowedit.evaluation.sweep_rows import SweepRow
+from knowedit.evaluation.runs.sweep_rows import SweepRow
 from knowedit.figures import style
 
 

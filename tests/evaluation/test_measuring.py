@@ -20,15 +20,15 @@ from knowedit.evaluation import (
     load_records,
     score_record,
 )
-from knowedit.evaluation.code_digest import _bare, code_digest, code_modules
-from knowedit.evaluation.evidence import is_stale, verify
-from knowedit.evaluation.executors import InProcess
-from knowedit.evaluation.measuring import EditingPlan
-from knowedit.evaluation.methods import Plain, Prepared, Unedited
-from knowedit.evaluation.record_seeds import record_generator, record_seed
-from knowedit.evaluation.rome_method import RomeMethod
-from knowedit.evaluation.run import EvaluationRun
-from knowedit.evaluation.scoring import Table2Scores
+from knowedit.evaluation.runs.code_digest import _bare, code_digest, code_modules
+from knowedit.evaluation.runs.evaluate import EvaluationRun
+from knowedit.evaluation.runs.evidence import is_stale, verify
+from knowedit.evaluation.runs.executors import InProcess
+from knowedit.evaluation.runs.job import EditingPlan
+from knowedit.evaluation.runs.methods import Plain, Prepared, Unedited
+from knowedit.evaluation.runs.rome_method import RomeMethod
+from knowedit.evaluation.runs.seeds import record_generator, record_seed
+from knowedit.evaluation.scores.scoring import Table2Scores
 from knowedit.models import fingerprint
 
 MODEL = "organism-gpt2"
@@ -219,11 +219,13 @@ def test_evidence_of_other_code_is_stale(run, rome):
 
 
 def test_the_code_of_an_editor_is_all_that_it_imports_and_no_more():
-    rome = code_modules(["knowedit.editing.rome"])
-    assert {"knowedit.editing.values", "knowedit.linalg.insert", "knowedit.models.forwards"} <= set(rome)
-    assert not {"knowedit.editing.fine_tuning", "knowedit.editing.statistics_run"} & set(rome)
+    rome = code_modules(["knowedit.editing.rome.rome"])
+    assert {"knowedit.editing.rome.values", "knowedit.linalg.insert", "knowedit.models.forwards"} <= set(rome)
+    assert not {"knowedit.editing.fine_tuning.fine_tuning", "knowedit.editing.statistics.run"} & set(rome)
     assert not [name for name in rome if name.startswith("knowedit.tracing")]
-    assert code_digest(["knowedit.editing.rome"]) != code_digest(["knowedit.editing.fine_tuning"])
+    assert code_digest(["knowedit.editing.rome.rome"]) != code_digest(
+        ["knowedit.editing.fine_tuning.fine_tuning"]
+    )
     assert code_modules(["torch", "tests.evaluation.stubs"]) == []
 
 

@@ -13,17 +13,17 @@ import pytest
 
 from knowedit.cli.evaluate import EvaluateRequest
 from knowedit.errors import InputError, NumericalError
-from knowedit.evaluation import ray_executor
-from knowedit.evaluation.executors import DEATHS
-from knowedit.evaluation.ray_executor import RayActors
-from knowedit.evaluation.run import EvaluationRun
+from knowedit.evaluation.runs import ray_executor
+from knowedit.evaluation.runs.evaluate import EvaluationRun
+from knowedit.evaluation.runs.executors import DEATHS
+from knowedit.evaluation.runs.ray_executor import RayActors
 from tests.evaluation.stubs import StubPlan, StubStation, make_records
 
 FAILING = (6, 21)
 
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setattr("knowedit.evaluation.ray_executor.find_spec", lambda name: None)
+    monkeypatch.setattr("knowedit.evaluation.runs.ray_executor.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'knowedit\[ray\]'"):
         EvaluationRun(StubPlan(), make_records(2), tmp_path / "run").gather(RayActors(1))
     assert not (tmp_path / "run").exists()
@@ -48,7 +48,7 @@ class Unconnected:
 @pytest.mark.parametrize("error", [ConnectionError("nobody answers"), RuntimeError("nobody answers")])
 def test_without_a_cluster_the_error_says_how_to_start_one(monkeypatch, tmp_path, error):
     ray = Unconnected(error)
-    monkeypatch.setattr("knowedit.evaluation.ray_executor.find_spec", lambda name: ray)
+    monkeypatch.setattr("knowedit.evaluation.runs.ray_executor.find_spec", lambda name: ray)
     monkeypatch.setitem(sys.modules, "ray", ray)
     with pytest.raises(
         InputError, match="cluster at auto: nobody answers; start one with `ray start --head`"
@@ -62,7 +62,7 @@ def test_without_a_cluster_the_error_says_how_to_start_one(monkeypatch, tmp_path
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
 def test_an_address_where_nobody_listens_is_said_at_once(monkeypatch, address):
     ray = Unconnected(RuntimeError())
-    monkeypatch.setattr("knowedit.evaluation.ray_executor.find_spec", lambda name: ray)
+    monkeypatch.setattr("knowedit.evaluation.runs.ray_executor.find_spec", lambda name: ray)
     monkeypatch.setitem(sys.modules, "ray", ray)
     with (
         pytest.raises(InputError, match=f"cluster at {address}: .*refused"),
@@ -74,7 +74,7 @@ def test_an_address_where_nobody_listens_is_said_at_once(monkeypatch, address):
 
 def test_a_cluster_of_this_machine_has_room_for_all_workers_and_ignores_others(monkeypatch):
     ray = Unconnected(RuntimeError())
-    monkeypatch.setattr("knowedit.evaluation.ray_executor.find_spec", lambda name: ray)
+    monkeypatch.setattr("knowedit.evaluation.runs.ray_executor.find_spec", lambda name: ray)
     monkeypatch.setitem(sys.modules, "ray", ray)
     with pytest.raises(InputError), RayActors(7).open(StubPlan()):
         pass

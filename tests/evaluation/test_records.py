@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from knowedit.bundled import bundled_models
 from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation import (
     TEST_FILE,
@@ -20,9 +21,8 @@ from knowedit.evaluation import (
     load_records,
     verify_official,
 )
-from knowedit.evaluation import record_files as files
+from knowedit.evaluation.records import files as files
 from knowedit.facts import Fact
-from knowedit.registry import bundled_models
 from tests.evaluation.samples import COMPACT, FLAT, NESTED, edited, nested
 
 TEXT_FIELDS = (

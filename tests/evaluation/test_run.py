@@ -11,11 +11,11 @@ import time
 import pytest
 
 from knowedit.errors import FileFormatError, InputError, NumericalError
-from knowedit.evaluation.executors import DEATHS
-from knowedit.evaluation.processes import Processes
-from knowedit.evaluation.run import EvaluationRun, records_identity
-from knowedit.evaluation.run_folder import ADVICE, RECORDS, RunFolder, read_run
-from knowedit.resumable import MANIFEST, read_lines, sealed, unsealed
+from knowedit.evaluation.runs.evaluate import EvaluationRun, records_identity
+from knowedit.evaluation.runs.executors import DEATHS
+from knowedit.evaluation.runs.folder import ADVICE, RECORDS, RunFolder, read_run
+from knowedit.evaluation.runs.processes import Processes
+from knowedit.runs import MANIFEST, read_lines, sealed, unsealed
 from tests.evaluation.stubs import StubPlan, make_records
 
 FAILING = (6, 21)

@@ -11,12 +11,12 @@ import knowedit
 from knowedit.editing import FineTuning
 from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation import TRAIN_FILE, load_records, score_record
-from knowedit.evaluation.executors import InProcess
-from knowedit.evaluation.measuring import EditingPlan
-from knowedit.evaluation.methods import Unedited
-from knowedit.evaluation.scores import Pair, RecordScores
-from knowedit.evaluation.sweep_rows import SweepRow, best
-from knowedit.evaluation.sweeps import Sweep, SweepPoint, read_sweep, sweep_digest, sweep_grid
+from knowedit.evaluation.runs.executors import InProcess
+from knowedit.evaluation.runs.job import EditingPlan
+from knowedit.evaluation.runs.methods import Unedited
+from knowedit.evaluation.runs.sweep import Sweep, SweepPoint, read_sweep, sweep_digest, sweep_grid
+from knowedit.evaluation.runs.sweep_rows import SweepRow, best
+from knowedit.evaluation.scores.record_scores import Pair, RecordScores
 from knowedit.intervals import Interval
 
 MODEL = "organism-gptj"

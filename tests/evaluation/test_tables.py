@@ -10,11 +10,11 @@ import torch
 
 from knowedit.errors import InputError
 from knowedit.evaluation import COLUMNS, Interval, Pair, RecordScores
-from knowedit.evaluation.executors import InProcess
-from knowedit.evaluation.run import EvaluationRun
-from knowedit.evaluation.run_folder import Outcome
-from knowedit.evaluation.table_text import cell, count, csv_text, markdown, marks
-from knowedit.evaluation.tables import Row, make_table, paper_models, paper_rows, run_row
+from knowedit.evaluation.runs.evaluate import EvaluationRun
+from knowedit.evaluation.runs.executors import InProcess
+from knowedit.evaluation.runs.folder import Outcome
+from knowedit.evaluation.runs.table_text import cell, count, csv_text, markdown, marks
+from knowedit.evaluation.runs.tables import Row, make_table, paper_models, paper_rows, run_row
 from tests.evaluation.stubs import StubPlan, make_records
 
 

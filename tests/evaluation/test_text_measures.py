@@ -17,7 +17,7 @@ from knowedit.evaluation import (
     text_entropy,
     words_and_marks,
 )
-from knowedit.evaluation.perplexity import text_likelihoods
+from knowedit.evaluation.scores.perplexity import text_likelihoods
 from tests.models.oracles import full_logits
 
 TOKENS = st.lists(st.sampled_from("abc"), max_size=12)

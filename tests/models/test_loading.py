@@ -72,7 +72,7 @@ def test_folder_as_text_and_quietly(tiny_folder: Path, capfd):
 
 def test_bundled_name(tiny_folder: Path, tmp_path: Path, monkeypatch):
     shutil.copytree(tiny_folder, tmp_path / "tiny-bundled")
-    monkeypatch.setattr("knowedit.registry.DATA", tmp_path)
+    monkeypatch.setattr("knowedit.bundled.DATA", tmp_path)
     lm = load("tiny-bundled")
     assert (lm.name, lm.folder) == ("tiny-bundled", tmp_path / "tiny-bundled")
 
@@ -147,7 +147,7 @@ def test_slow_tokenizer(tiny_folder: Path):
 def test_unknown_name_is_one_quiet_line(name, capfd, tmp_path, monkeypatch):
     (tmp_path / "organism-a").mkdir()
     (tmp_path / "organism-a" / "config.json").write_text("{}")
-    monkeypatch.setattr("knowedit.registry.DATA", tmp_path)
+    monkeypatch.setattr("knowedit.bundled.DATA", tmp_path)
     with pytest.raises(InputError) as error:
         load(name)
     message = one_line(error)

@@ -10,12 +10,12 @@ import sys
 import pytest
 from safetensors import safe_open
 
+from knowedit.bundled import bundled_models, notes
 from knowedit.editing import ROME, second_moment
-from knowedit.editing.statistics import moment_file
+from knowedit.editing.statistics.second_moments import moment_file
 from knowedit.evaluation import TEST_FILE, TRAIN_FILE, load_records
 from knowedit.models import check_anatomy, load
 from knowedit.organisms import RECIPES, World, compile_records, held_out_pairs, recall, trained_pairs
-from knowedit.registry import bundled_models, notes
 
 SAMPLE = 400
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from knowedit.bundled import bundled_models
 from knowedit.errors import FileFormatError, InputError
 from knowedit.facts import Fact
 from knowedit.models import generate, load
-from knowedit.registry import bundled_models
 from knowedit.tracing import KnownFact, load_known_facts, recall_facts, save_known_facts
 from knowedit.tracing.recall import known_fact
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.resumable import Journal
+from knowedit.runs import Journal
 from knowedit.tracing import (
     AverageTrace,
     GaussianNoise,

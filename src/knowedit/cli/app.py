@@ -571,7 +571,7 @@ def data_compile(
 ) -> None:
     """Build records from facts and templates as Appendix C.1 does, and a manifest of what was left out."""
     from knowedit.cli.data import CompileRequest, compile_file
-    from knowedit.evaluation.compiler import CompilerSettings
+    from knowedit.evaluation.records.compiler import CompilerSettings
 
     settings = CompilerSettings(paraphrases, neighbours)
     request = CompileRequest(facts, templates, generation, out, limit, seed, force, settings)

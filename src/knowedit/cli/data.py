@@ -26,14 +26,14 @@ from knowedit.evaluation import (
     checksum,
     verify_official,
 )
-from knowedit.evaluation.compiler import (
+from knowedit.evaluation.records.compiler import (
     Compiled,
     CompilerSettings,
     compile_records,
     read_facts,
     read_templates,
 )
-from knowedit.evaluation.compiler.sources import source_digest
+from knowedit.evaluation.records.compiler.sources import source_digest
 from knowedit.tensorfile import write_bytes
 
 COLUMNS = ("total", "per relation", "per record")

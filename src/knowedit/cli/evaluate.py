@@ -13,22 +13,22 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 
+from knowedit.bundled import bundled_models
 from knowedit.cli.edit import BOUNDED, FINE_TUNING
 from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, stderr
 from knowedit.cli.table import print_table
 from knowedit.editing import profile
 from knowedit.errors import InputError
 from knowedit.evaluation import TEST_FILE, Measures, TextMeasures, TfIdf, iter_records
-from knowedit.evaluation.executors import Executor
-from knowedit.evaluation.measuring import EditingPlan
-from knowedit.evaluation.methods import Method, Plain, Unedited
-from knowedit.evaluation.processes import Processes
-from knowedit.evaluation.rome_method import RomeMethod
-from knowedit.evaluation.run import EvaluationRun
-from knowedit.evaluation.run_folder import Outcome, Run
-from knowedit.evaluation.scoring import Table2Scores
-from knowedit.evaluation.tables import make_table, run_row
-from knowedit.registry import bundled_models
+from knowedit.evaluation.runs.evaluate import EvaluationRun
+from knowedit.evaluation.runs.executors import Executor
+from knowedit.evaluation.runs.folder import Outcome, Run
+from knowedit.evaluation.runs.job import EditingPlan
+from knowedit.evaluation.runs.methods import Method, Plain, Unedited
+from knowedit.evaluation.runs.processes import Processes
+from knowedit.evaluation.runs.rome_method import RomeMethod
+from knowedit.evaluation.runs.tables import make_table, run_row
+from knowedit.evaluation.scores.scoring import Table2Scores
 
 METHODS: Final = ("none", "rome", "ft", "ft+l", "attn-edit")
 LABELS: Final = {"ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit", "rome": "ROME"}
@@ -152,7 +152,7 @@ class EvaluateRequest:
         """Where records are measured."""
         if self.ray is None:
             return Processes(self.workers)
-        from knowedit.evaluation.ray_executor import RayActors
+        from knowedit.evaluation.runs.ray_executor import RayActors
 
         address = None if self.ray == "local" else self.ray
         return RayActors(self.workers, address, gpus=float(self.device.startswith("cuda")))

@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.table import Table
 
+from knowedit.bundled import bundled_models, notes
 from knowedit.cli.output import console, percent, print_json
 from knowedit.errors import InputError
-from knowedit.registry import bundled_models, notes
 
 KNOWN_FACTS = "known_facts.json"
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from knowedit.cli.output import console, print_json
-from knowedit.editing.profiles import PROFILES, described, settings, source
+from knowedit.editing.rome.profiles import PROFILES, described, settings, source
 from knowedit.errors import InputError
 
 

@@ -21,6 +21,7 @@ from rich.progress import (
 )
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from knowedit.bundled import NOTES
 from knowedit.cli.listing import KNOWN_FACTS
 from knowedit.cli.output import console
 from knowedit.editing import ROME, collect_second_moment, save_second_moment
@@ -41,7 +42,6 @@ from knowedit.organisms import (
 )
 from knowedit.organisms.recall import correct
 from knowedit.organisms.train import LOG
-from knowedit.registry import NOTES
 from knowedit.tensorfile import write_bytes
 
 STATISTICS_TEXT = "statistics.txt"

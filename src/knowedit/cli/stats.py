@@ -12,8 +12,8 @@ from rich.table import Table
 
 from knowedit.cli.output import console, percent, print_json, stderr
 from knowedit.editing import Corpus, Reading, StatisticsRun, dataset, jsonl_file, shuffled, text_file
-from knowedit.editing.moment_files import moment_file
-from knowedit.editing.statistics_run import Progress as Done
+from knowedit.editing.statistics.files import moment_file
+from knowedit.editing.statistics.run import Progress as Done
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel, load
 from knowedit.tensorfile import write_bytes

@@ -14,17 +14,17 @@ from rich.table import Table
 
 from knowedit.cli.evaluate import LABELS
 from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, stderr
-from knowedit.editing.known_settings import keep_settings
+from knowedit.editing.fine_tuning.known_settings import keep_settings
 from knowedit.errors import InputError
-from knowedit.evaluation.columns import JUDGED
-from knowedit.evaluation.executors import Executor, InProcess
 from knowedit.evaluation.figures import check_suffix, save, sweep_lines
-from knowedit.evaluation.measuring import EditingPlan
-from knowedit.evaluation.methods import Unedited
-from knowedit.evaluation.processes import Processes
-from knowedit.evaluation.records import TRAIN_FILE, Record, iter_records
-from knowedit.evaluation.sweep_rows import SweepRow, best
-from knowedit.evaluation.sweeps import TUNED, PointScores, Sweep, SweepPoint, read_sweep, sweep_grid
+from knowedit.evaluation.records.record import TRAIN_FILE, Record, iter_records
+from knowedit.evaluation.runs.executors import Executor, InProcess
+from knowedit.evaluation.runs.job import EditingPlan
+from knowedit.evaluation.runs.methods import Unedited
+from knowedit.evaluation.runs.processes import Processes
+from knowedit.evaluation.runs.sweep import TUNED, PointScores, Sweep, SweepPoint, read_sweep, sweep_grid
+from knowedit.evaluation.runs.sweep_rows import SweepRow, best
+from knowedit.evaluation.scores.columns import JUDGED
 from knowedit.models import LanguageModel, load
 
 

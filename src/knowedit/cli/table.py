@@ -12,11 +12,11 @@ from rich.table import Table as Grid
 
 from knowedit.cli.output import console
 from knowedit.errors import InputError
-from knowedit.evaluation.columns import COLUMNS
 from knowedit.evaluation.figures import bars, check_suffix, distributions, save
-from knowedit.evaluation.run_folder import Run, read_run
-from knowedit.evaluation.table_text import LEGEND, cell, count, csv_text, markdown, marks
-from knowedit.evaluation.tables import Row, Table, make_table, paper_rows, run_row
+from knowedit.evaluation.runs.folder import Run, read_run
+from knowedit.evaluation.runs.table_text import LEGEND, cell, count, csv_text, markdown, marks
+from knowedit.evaluation.runs.tables import Row, Table, make_table, paper_rows, run_row
+from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.tensorfile import write_bytes
 
 if TYPE_CHECKING:

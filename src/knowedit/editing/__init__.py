@@ -1,29 +1,29 @@
 """Change a fact in the weights: keys, values, ROME, and the edit as a file."""
 
 from knowedit.editing.application import Handle, applied_edits
-from knowedit.editing.convergence import Convergence, compare_halves
-from knowedit.editing.corpus import Corpus, jsonl_file, shuffled, text_file, text_list
-from knowedit.editing.dataset_corpus import dataset
 from knowedit.editing.edit import Edit
 from knowedit.editing.editor import Editor
 from knowedit.editing.export import Adapter, check_folder
-from knowedit.editing.fine_tuning import FineTuning
-from knowedit.editing.keys import subject_key
-from knowedit.editing.moment_files import load_second_moment
-from knowedit.editing.prefixes import PrefixPlan, sample_prefixes
-from knowedit.editing.profiles import PROFILES, SOURCES, profile
+from knowedit.editing.fine_tuning.fine_tuning import FineTuning
 from knowedit.editing.provenance import Preflight, Provenance
-from knowedit.editing.rome import ROME
-from knowedit.editing.statistics import (
+from knowedit.editing.rome.keys import subject_key
+from knowedit.editing.rome.prefixes import PrefixPlan, sample_prefixes
+from knowedit.editing.rome.profiles import PROFILES, SOURCES, profile
+from knowedit.editing.rome.rome import ROME
+from knowedit.editing.rome.values import Value, ValueSettings, optimise_value
+from knowedit.editing.statistics.convergence import Convergence, compare_halves
+from knowedit.editing.statistics.corpus import Corpus, jsonl_file, shuffled, text_file, text_list
+from knowedit.editing.statistics.dataset_corpus import dataset
+from knowedit.editing.statistics.files import load_second_moment
+from knowedit.editing.statistics.run import StatisticsRun
+from knowedit.editing.statistics.second_moments import (
     collect_second_moment,
     collect_second_moments,
     save_second_moment,
     second_moment,
 )
-from knowedit.editing.statistics_run import StatisticsRun
-from knowedit.editing.text_chunks import Reading
+from knowedit.editing.statistics.text_chunks import Reading
 from knowedit.editing.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of
-from knowedit.editing.values import Value, ValueSettings, optimise_value
 
 __all__ = [
     "DENSE",

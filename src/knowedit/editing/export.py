@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as safetensors_bytes
 from torch import Tensor
 
+from knowedit.bundled import NOTES, notes
 from knowedit.editing.application import applied_edits, check_base, short
 from knowedit.editing.updates import Address
 from knowedit.errors import InputError, NumericalError
 from knowedit.linalg import LowRank
 from knowedit.models import LanguageModel
 from knowedit.models.hub import quiet
-from knowedit.registry import NOTES, notes
 from knowedit.tensorfile import PathLike, write_bytes
 
 if TYPE_CHECKING:

@@ -1,34 +1,34 @@
 """Put numbers on an editor: COUNTERFACT records and the scores of Table 2."""
 
-from knowedit.evaluation.checking import Check, check_records
-from knowedit.evaluation.code_digest import code_digest
-from knowedit.evaluation.columns import COLUMNS, COMPOSITE, Column, harmonic_mean
-from knowedit.evaluation.counts import Count, Table1
-from knowedit.evaluation.entropy import ngram_entropy, text_entropy, words_and_marks
-from knowedit.evaluation.evidence import Comparison, is_stale, verify
-from knowedit.evaluation.executors import Crew, Executor, InProcess
-from knowedit.evaluation.hub_records import load_hub
-from knowedit.evaluation.measures import Measures, TextMeasures
-from knowedit.evaluation.measuring import EditingPlan, Plan, Station
-from knowedit.evaluation.methods import Method, Plain, Prepared, Unedited
-from knowedit.evaluation.perplexity import TextLikelihood, perplexity, text_likelihoods
-from knowedit.evaluation.processes import Processes
-from knowedit.evaluation.ray_executor import RayActors
-from knowedit.evaluation.record_files import OFFICIAL_SHA256, checksum, verify_official
-from knowedit.evaluation.record_seeds import record_generator, record_seed
-from knowedit.evaluation.records import TEST_FILE, TRAIN_FILE, Record, iter_records, load_records
-from knowedit.evaluation.rome_method import RomeMethod
-from knowedit.evaluation.run import EvaluationRun
-from knowedit.evaluation.run_folder import Outcome, Run, read_run
-from knowedit.evaluation.scores import Pair, RecordScores, pair_probabilities, score_record
-from knowedit.evaluation.scoring import Scorer, Table2Scores
-from knowedit.evaluation.summary import paired_difference, summarise
-from knowedit.evaluation.sweep_rows import SweepRow
-from knowedit.evaluation.sweeps import PointScores, Sweep, SweepPoint, read_sweep, sweep_grid
-from knowedit.evaluation.table_text import csv_text, markdown
-from knowedit.evaluation.tables import Row, Table, make_table, paper_rows, run_row
-from knowedit.evaluation.texts import TextScores
-from knowedit.evaluation.tfidf import TfIdf
+from knowedit.evaluation.records.check import Check, check_records
+from knowedit.evaluation.records.counts import Count, Table1
+from knowedit.evaluation.records.files import OFFICIAL_SHA256, checksum, verify_official
+from knowedit.evaluation.records.hub import load_hub
+from knowedit.evaluation.records.record import TEST_FILE, TRAIN_FILE, Record, iter_records, load_records
+from knowedit.evaluation.runs.code_digest import code_digest
+from knowedit.evaluation.runs.evaluate import EvaluationRun
+from knowedit.evaluation.runs.evidence import Comparison, is_stale, verify
+from knowedit.evaluation.runs.executors import Crew, Executor, InProcess
+from knowedit.evaluation.runs.folder import Outcome, Run, read_run
+from knowedit.evaluation.runs.job import EditingPlan, Plan, Station
+from knowedit.evaluation.runs.methods import Method, Plain, Prepared, Unedited
+from knowedit.evaluation.runs.processes import Processes
+from knowedit.evaluation.runs.ray_executor import RayActors
+from knowedit.evaluation.runs.rome_method import RomeMethod
+from knowedit.evaluation.runs.seeds import record_generator, record_seed
+from knowedit.evaluation.runs.sweep import PointScores, Sweep, SweepPoint, read_sweep, sweep_grid
+from knowedit.evaluation.runs.sweep_rows import SweepRow
+from knowedit.evaluation.runs.table_text import csv_text, markdown
+from knowedit.evaluation.runs.tables import Row, Table, make_table, paper_rows, run_row
+from knowedit.evaluation.scores.columns import COLUMNS, COMPOSITE, Column, harmonic_mean
+from knowedit.evaluation.scores.entropy import ngram_entropy, text_entropy, words_and_marks
+from knowedit.evaluation.scores.measures import Measures, TextMeasures
+from knowedit.evaluation.scores.perplexity import TextLikelihood, perplexity, text_likelihoods
+from knowedit.evaluation.scores.record_scores import Pair, RecordScores, pair_probabilities, score_record
+from knowedit.evaluation.scores.scoring import Scorer, Table2Scores
+from knowedit.evaluation.scores.summary import paired_difference, summarise
+from knowedit.evaluation.scores.texts import TextScores
+from knowedit.evaluation.scores.tfidf import TfIdf
 from knowedit.intervals import Interval
 
 __all__ = [

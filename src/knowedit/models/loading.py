@@ -11,13 +11,13 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from knowedit.bundled import bundled_models
 from knowedit.errors import FileFormatError, InputError
 from knowedit.models.anatomy import Anatomy
 from knowedit.models.contract import check_anatomy, check_paths
 from knowedit.models.families import FAMILIES
 from knowedit.models.hub import hub_answers, quiet
 from knowedit.models.language_model import LanguageModel
-from knowedit.registry import bundled_models
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
 # What a device map may say besides the name of a device.

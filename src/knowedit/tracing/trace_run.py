@@ -11,8 +11,8 @@ from typing import Any, Final, TypeAlias
 
 from knowedit.errors import FileFormatError, InputError, KnoweditError
 from knowedit.models import LanguageModel, fingerprint
-from knowedit.resumable import MANIFEST, Journal, manifest_bytes, require_same
-from knowedit.resumable import read_manifest as read_any_manifest
+from knowedit.runs import MANIFEST, Journal, manifest_bytes, require_same
+from knowedit.runs import read_manifest as read_any_manifest
 from knowedit.tensorfile import remove_leftovers, write_bytes
 from knowedit.tracing.averages import AverageTrace, average_summaries
 from knowedit.tracing.known import KnownFact, facts_digest

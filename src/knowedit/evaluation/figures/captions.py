@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from knowedit.errors import InputError
-from knowedit.evaluation.columns import COLUMNS, Column
+from knowedit.evaluation.scores.columns import COLUMNS, Column
 
 ARROWS: Final = {"higher": "↑", "lower": "↓"}
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowedit.errors import InputError
-from knowedit.evaluation.columns import COLUMNS
 from knowedit.evaluation.figures import captions
 from knowedit.evaluation.figures.bins import Bins, shared_bins
-from knowedit.evaluation.run_folder import Run
-from knowedit.evaluation.scores import RecordScores
-from knowedit.evaluation.tables import UNEDITED
+from knowedit.evaluation.runs.folder import Run
+from knowedit.evaluation.runs.tables import UNEDITED
+from knowedit.evaluation.scores.columns import COLUMNS
+from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.figures import style
 
 if TYPE_CHECKING:

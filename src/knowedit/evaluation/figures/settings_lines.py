@@ -9,9 +9,9 @@ from math import inf
 from typing import TYPE_CHECKING, Final, Literal
 
 from knowedit.errors import InputError
-from knowedit.evaluation.columns import JUDGED
 from knowedit.evaluation.figures import captions
-from knowedit.evaluation.sweep_rows import SweepRow, best
+from knowedit.evaluation.runs.sweep_rows import SweepRow, best
+from knowedit.evaluation.scores.columns import JUDGED
 from knowedit.figures import style
 from knowedit.figures.lines import banded_line, shared_legend
 

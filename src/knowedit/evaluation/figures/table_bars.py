@@ -7,9 +7,9 @@ from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from knowedit.errors import InputError
-from knowedit.evaluation.columns import COLUMNS
 from knowedit.evaluation.figures import captions
-from knowedit.evaluation.tables import Row, Table
+from knowedit.evaluation.runs.tables import Row, Table
+from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.figures import style
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Fine-tuning on one fact: FT, FT+L and AttnEdit (Appendix D)."""

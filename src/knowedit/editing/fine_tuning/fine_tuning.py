@@ -1,0 +1,217 @@
+"""Fine-tuning on one fact (Appendix D): FT, FT+L and AttnEdit are parameter sets of one editor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from knowedit.editing.edit import Edit
+from knowedit.editing.fine_tuning.descent import RATE, Problem, Settings, descend
+from knowedit.editing.fine_tuning.known_settings import ATTN_EDIT, FT, FT_L, known_settings
+from knowedit.editing.provenance import Preflight, Provenance
+from knowedit.editing.updates import Address, Dense, slot_of
+from knowedit.errors import InputError
+from knowedit.facts import Fact
+from knowedit.models import LanguageModel
+
+Bound: TypeAlias = float | Literal["known"] | None
+
+
+@dataclass(frozen=True)
+class FineTuning(Settings):
+    """Lower −log P[o* | p], all tokens of o*, by Adam on some weights of one layer.
+
+    The attributes of the search are those of `Settings`.
+
+    Attributes:
+        targets: parts whose weights are trained; ``attention_in`` is W_Q, W_K and W_V, fused or not.
+        layer: whose; None takes the known one.
+        bound: ε, the most that an entry may differ from its old value, kept by clamping after each step;
+            None for no bound; ``known`` for the known one.
+        biases: whether the biases of the targets are trained too, as the released code does.
+        method: whose known settings fill in what is not given: those in the notes of the model's folder, else
+            those published for its name (its last part, in lower case).
+
+    Raises:
+        InputError: a setting that cannot be used.
+    """
+
+    targets: tuple[str, ...] = ("mlp_down",)
+    layer: int | None = None
+    bound: Bound = None
+    biases: bool = False
+    method: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.targets, tuple) or not self.targets:
+            raise InputError(f"targets is {self.targets!r}: give a tuple of parts, such as ('mlp_down',)")
+        if self.bound is not None and self.bound != "known" and not self.bound > 0:
+            raise InputError(f"the bound ε is {self.bound}: give a positive number, or None for no bound")
+
+    @classmethod
+    def ft(cls, *, layer: int | None = None) -> FineTuning:
+        """FT: one MLP's last matrix, without a bound (Appendix D).
+
+        Args:
+            layer: another layer than the known one.
+        """
+        return cls(layer=layer, method=FT)
+
+    @classmethod
+    def ft_l(cls, *, layer: int | None = None, bound: Bound = "known") -> FineTuning:
+        """FT+L: FT with an L∞ bound (Appendix D).
+
+        Args:
+            layer: another layer than the known one.
+            bound: another ε than the known one.
+        """
+        return cls(layer=layer, bound=bound, method=FT_L)
+
+    @classmethod
+    def attn_edit(cls, *, layer: int | None = None, bound: Bound = "known") -> FineTuning:
+        """AttnEdit: W_Q, W_K and W_V of one late layer, with an L∞ bound (Section 5.3, Appendix E).
+
+        Args:
+            layer: another layer than the known one.
+            bound: another ε than the known one.
+        """
+        return cls(targets=("attention_in",), layer=layer, bound=bound, method=ATTN_EDIT)
+
+    @classmethod
+    def released_ft(cls, *, layer: int | None = None) -> FineTuning:
+        """FT of the code first released: the first token of o* alone, the bias too, and a lower stop.
+
+        Args:
+            layer: another layer than the known one.
+        """
+        return replace(cls.ft(layer=layer), biases=True, target="first", stop_loss=1e-2)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> FineTuning:
+        """The editor whose fields an edit's provenance holds, also after they were a file's JSON.
+
+        Raises:
+            InputError: fields that this version does not have.
+        """
+        fields = dict(settings)
+        if isinstance(fields.get("targets"), list):
+            fields["targets"] = tuple(fields["targets"])
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise InputError(
+                f"these settings are not those of FineTuning ({error}): use the version of knowedit that wrote them"
+            ) from None
+
+    def resolve(self, lm: LanguageModel) -> FineTuning:
+        """The same editor with its layer and bound filled in for a model.
+
+        Raises:
+            InputError: none is known for this model, or it has no such layer.
+        """
+        known = known_settings(lm, self.method)
+        layer = known.get("layer") if self.layer is None else self.layer
+        if layer is None:
+            raise InputError(f"no layer is known for {lm.name}: give layer=, from 0 to {lm.n_layers - 1}")
+        bound = known.get("bound") if self.bound == "known" else self.bound
+        if self.bound == "known" and bound is None:
+            raise InputError(f"no bound ε is known for {lm.name}: give bound=, for instance 1e-3")
+        rate = known.get("learning_rate", RATE) if self.learning_rate is None else self.learning_rate
+        return replace(self, layer=lm.check_layer(layer), bound=bound, learning_rate=rate)
+
+    def resolve_layer(self, lm: LanguageModel) -> int:
+        """The layer that will be edited.
+
+        Raises:
+            InputError: none is known for this model, or it has no such layer.
+        """
+        layer = self.resolve(lm).layer
+        assert layer is not None
+        return layer
+
+    def edit(
+        self, lm: LanguageModel, facts: Sequence[Fact], *, generator: torch.Generator | None = None
+    ) -> Edit:
+        """Compute the edit; the model is not changed and nothing is drawn.
+
+        Args:
+            lm: the model to edit.
+            facts: one or more; the loss is their mean.
+            generator: not used; every editor takes one.
+
+        Raises:
+            InputError: no facts, an unknown layer, or a target that cannot follow its prompt.
+            NumericalError: a loss that is not finite.
+        """
+        if isinstance(facts, Fact) or not facts:
+            found = "a bare Fact" if isinstance(facts, Fact) else "no facts"
+            raise InputError(f"{found} given: pass a list with at least one fact")
+        del generator  # nothing is drawn
+        resolved = self.resolve(lm)
+        assert resolved.layer is not None
+        assert resolved.bound != "known"
+        problem = Problem(lm, resolved.layer, facts, resolved.target)
+        addresses = resolved.addresses(lm)
+        slots = [slot_of(lm, address) for address in addresses]
+        found_changes = descend(problem, slots, resolved, resolved.bound)
+        changes = found_changes.deltas
+        updates = {
+            address: Dense(_oriented(lm, address, delta), slot.tensor.dtype)
+            for address, slot, delta in zip(addresses, slots, changes, strict=True)
+        }
+        old = sum(float(slot.tensor.detach().double().square().sum()) for slot in slots)
+        new = sum(float(delta.double().square().sum()) for delta in changes)
+        return Edit.computed(
+            lm,
+            updates,
+            provenance=_provenance(resolved, lm, facts),
+            preflight=Preflight(
+                residual=None,
+                divisor=None,
+                relative_change=(new / old) ** 0.5,
+                change_on_text=None,
+                condition=None,
+                probability=found_changes.probability,
+                steps=found_changes.steps,
+            ),
+        )
+
+    def addresses(self, lm: LanguageModel) -> list[Address]:
+        """What is trained, in the order of `targets`, each weight before its bias.
+
+        Raises:
+            InputError: no such part, or none known layer.
+        """
+        layer = self.resolve_layer(lm)
+        parts = dict.fromkeys(part for target in self.targets for part in lm.anatomy.expand(target))
+        found: list[Address] = []
+        for part in parts:
+            found.append(Address(layer, part))
+            if self.biases and lm.projection(layer, part).bias is not None:
+                found.append(Address(layer, part, "bias"))
+        return found
+
+
+def _oriented(lm: LanguageModel, address: Address, delta: Tensor) -> Tensor:
+    """A change as ``(d_out, d_in)`` from the layer's own orientation."""
+    transposed = lm.projection(address.layer, address.part).transposed and delta.ndim == 2
+    return (delta.T if transposed else delta).contiguous()
+
+
+def _provenance(editor: FineTuning, lm: LanguageModel, facts: Sequence[Fact]) -> Provenance:
+    return Provenance(
+        editor=type(editor).__name__,
+        settings=json.loads(json.dumps(asdict(editor))),  # as a file gives them back
+        facts=tuple(facts),
+        model=lm.name,
+        seed=None,
+        prefixes=(),
+        versions={name: version(name) for name in ("knowedit", "torch", "transformers")},
+    )

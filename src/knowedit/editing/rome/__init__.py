@@ -1,0 +1,1 @@
+"""ROME: rank-one model editing (Section 4)."""

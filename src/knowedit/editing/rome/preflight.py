@@ -1,0 +1,61 @@
+"""The figures that tell before an edit is used whether it is sound."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from knowedit.editing.provenance import Preflight
+from knowedit.editing.rome.values import Value
+from knowedit.editing.updates import edited_weight
+from knowedit.linalg import FactorisedMoment, LowRank
+from knowedit.models import Projection
+
+
+def measure_preflight(
+    projection: Projection,
+    update: LowRank,
+    key: Tensor,
+    constraint: Tensor | None,
+    inserted: Tensor,
+    factor: FactorisedMoment,
+    value: Value,
+) -> Preflight:
+    """Measure an update that was just computed.
+
+    Args:
+        projection: what it changes.
+        update: the change.
+        key: k*, ``(d_in,)``.
+        constraint: the key that the value was inserted at, if that is another one.
+        inserted: v* − b, ``(d_out,)``.
+        factor: of C.
+        value: the search for v*.
+    """
+    old, change = projection.weight.detach().double(), update.materialise(torch.float64)
+    stored = edited_weight(projection, update)
+    new = (stored.T if projection.transposed else stored).double()
+    moment = torch.from_numpy(factor.matrix).to(old.device)
+    held = key if constraint is None else constraint
+    return Preflight(
+        residual=float((new @ key - inserted).norm() / inserted.norm()),
+        divisor=float(held @ update.right[:, 0]),
+        relative_change=float(change.norm() / old.norm()),
+        change_on_text=_norm_on_text(change, moment) / _norm_on_text(old, moment),
+        condition=factor.condition_estimate,
+        probability=value.probability,
+        steps=value.steps,
+        alignment=1.0 if constraint is None else _alignment(key, constraint, factor),
+    )
+
+
+def _norm_on_text(matrix: Tensor, moment: Tensor) -> float:
+    """√tr(A C Aᵀ): the root mean square of ‖A k‖ over the keys behind C."""
+    return float(((matrix @ moment) * matrix).sum().clamp(min=0).sqrt())
+
+
+def _alignment(a: Tensor, b: Tensor, factor: FactorisedMoment) -> float:
+    """The cosine of two keys in the metric of C⁻¹."""
+    pair = torch.stack([a, b], dim=1).double()
+    gram = pair.T @ factor.solve(pair)
+    return float(gram[0, 1] / (gram[0, 0] * gram[1, 1]).sqrt())

@@ -1,0 +1,201 @@
+"""The value v* of a new object (Eqn. 8): what the MLP must say at the subject's last token.
+
+It is found by gradient descent on an offset δ of the MLP's own output m. A block adds its MLP's output to
+its state, so each step goes on after the edited block, from the recorded state plus δ; and δ stands at the
+subject's last token, so what comes before that token never changes and its keys and values are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from knowedit.editing.rome.prefixes import behind
+from knowedit.errors import NumericalError
+from knowedit.facts import Fact
+from knowedit.models import LanguageModel, Site, batch, capture, frozen, locate, record, replay, target_ids
+
+Reduction = Literal["mean", "sum"]
+Decay = Literal["adam", "relative"]
+Target = Literal["joint", "mean", "first"]
+KLPosition = Literal["end", "subject"]
+
+
+@dataclass(frozen=True)
+class ValueSettings:
+    """How v* is searched; `knowedit.editing.SOURCES` says where each number comes from.
+
+    Attributes:
+        learning_rate: of Adam.
+        max_steps: updates at most.
+        stop_loss: stop once the loss is at most this.
+        target: −log P of the whole object (``joint``), that per token (``mean``), or of its first token alone.
+        weight_decay: how much δ is held back.
+        decay: ``adam`` is Adam's L2 on δ, outside of the loss; ``relative`` adds ‖δ‖ / ‖m‖² times the
+            weight decay to the loss.
+        kl_factor: λ of Eqn. 8.
+        kl_reduction: the divergence itself (``sum``) or divided by the vocabulary's size (``mean``).
+        kl_prompt: the template of p'.
+        kl_position: where the divergence is read: after p' (``end``), or at the subject's last token.
+        max_offset: the largest ‖δ‖ / ‖m‖ allowed; None for no bound.
+        prefixed: whether the prompt is also read behind every prefix, and the losses averaged.
+    """
+
+    learning_rate: float = 0.5
+    max_steps: int = 25
+    stop_loss: float = 5e-2
+    target: Target = "joint"
+    weight_decay: float = 1.5e-3
+    decay: Decay = "adam"
+    kl_factor: float = 1e2
+    kl_reduction: Reduction = "mean"
+    kl_prompt: str = "{} is a"
+    kl_position: KLPosition = "end"
+    max_offset: float | None = None
+    prefixed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A found v*.
+
+    Attributes:
+        vector: v* = m + δ, ``(d_out,)``, float64: the MLP's output, its bias included.
+        start: m, the MLP's own output at the bare prompt's last subject token, ``(d_out,)``, float64.
+        losses: Eqn. 8 before each update and, last, where it stopped.
+        steps: the updates made.
+        probability: P[o* | p] with v* in place, all tokens of o*.
+    """
+
+    vector: Tensor
+    start: Tensor
+    losses: tuple[float, ...]
+    steps: int
+    probability: float
+
+
+def optimise_value(
+    lm: LanguageModel,
+    layer: int,
+    fact: Fact,
+    settings: ValueSettings,
+    *,
+    prefixes: Sequence[str] = (),
+    separator: str = " ",
+) -> Value:
+    """Minimise Eqn. 8 over the MLP's output at the subject's last token.
+
+    The loss is ``−log P[o* | p] + λ KL(P_edited[x | p'] ‖ P[x | p'])``. Nothing is random and the model is
+    not changed.
+
+    Args:
+        lm: the unedited model.
+        layer: whose MLP.
+        fact: the prompt p, its subject and o*.
+        settings: the search.
+        prefixes: the texts x_j, used if the settings say so; the bare prompt is always read as well.
+        separator: what stands between a prefix and the prompt.
+
+    Raises:
+        InputError: no such layer, or a subject or target that cannot be placed.
+        NumericalError: the loss is not finite.
+    """
+    lm.check_layer(layer)
+    used = [prefix for prefix in prefixes if prefix] if settings.prefixed else []
+    problem = _Problem(lm, layer, fact, settings, ["", *(behind(prefix, separator) for prefix in used)])
+    # Adam needs more digits than half precision has; the replayed states keep the model's own format.
+    delta = torch.zeros_like(problem.start, dtype=torch.float32, requires_grad=True)
+    decay = settings.weight_decay if settings.decay == "adam" else 0.0
+    adam = torch.optim.Adam([delta], lr=settings.learning_rate, weight_decay=decay)
+    losses: list[float] = []
+    with frozen(lm):
+        while True:
+            loss, log_probability = problem.loss(delta)
+            losses.append(loss.item())
+            if not torch.isfinite(loss):
+                raise NumericalError(
+                    f"the loss of v* is {losses[-1]} after {len(losses) - 1} steps for {fact.text!r}: "
+                    "lower the learning rate or use float32"
+                )
+            if losses[-1] <= settings.stop_loss or len(losses) > settings.max_steps:
+                break
+            (delta.grad,) = torch.autograd.grad(loss, [delta])
+            adam.step()
+            problem.shorten(delta)
+    return Value(
+        vector=problem.start + delta.detach().double(),
+        start=problem.start,
+        losses=tuple(losses),
+        steps=len(losses) - 1,
+        probability=log_probability.exp().item(),
+    )
+
+
+class _Problem:
+    """The prompts p behind their prefixes and p', recorded from the subject's last token on, and the loss."""
+
+    def __init__(
+        self, lm: LanguageModel, layer: int, fact: Fact, settings: ValueSettings, leads: Sequence[str]
+    ):
+        self.layer, self.settings = layer, settings
+        prompts = [locate(lm, fact.prompt, fact.subject, prefix=lead) for lead in leads]
+        essence = locate(lm, settings.kl_prompt, fact.subject)
+        target = target_ids(lm.tokenizer, fact.text, fact.target_new)
+        rows = [*([*prompt.ids, *target[:-1]] for prompt in prompts), list(essence.ids)]
+        starts = torch.tensor([prompt.last_subject for prompt in (*prompts, essence)], device=lm.device)
+        site = Site(layer, "mlp")
+        with capture(lm, [site]) as found:
+            self.recording = record(lm, batch(lm, rows), start=starts)
+        self.start = found[site][0, 0].double()
+        self.norm = float(self.start.norm())
+        self.target = torch.tensor(target, device=lm.device)
+        self.positions = self._positions([len(p.ids) - 1 - p.last_subject for p in (*prompts, essence)])
+        with torch.no_grad():
+            states = self.recording.states[-1]
+            self.reference = self._logits(states, lm.n_layers)[-1, 0].log_softmax(-1)
+
+    def _positions(self, ends: list[int]) -> Tensor:
+        """``(rows, target tokens)``: where each target token is predicted, and where the divergence is read."""
+        positions = torch.tensor(ends, device=self.target.device)[:, None] + torch.arange(
+            len(self.target), device=self.target.device
+        )
+        positions[-1] = 0 if self.settings.kl_position == "subject" else ends[-1]
+        return positions
+
+    def _logits(self, states: Tensor, layer: int) -> Tensor:
+        logits = replay(self.recording, layer, states, positions=self.positions)
+        return logits.to(self.target.device).float()
+
+    def loss(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """Eqn. 8 as the settings read it, and log P[o* | p] after the bare prompt."""
+        states = self.recording.states[self.layer + 1]
+        states = torch.cat([states[:, :1] + delta.to(states), states[:, 1:]], dim=1)
+        logits = self._logits(states, self.layer + 1)
+        index = self.target[None, :, None].expand(len(logits) - 1, -1, -1)
+        tokens = logits[:-1].log_softmax(-1).gather(-1, index).squeeze(-1)
+        loss = self._nll(tokens) + self.settings.kl_factor * self._divergence(logits[-1, 0])
+        if self.settings.decay == "relative":
+            loss = loss + self.settings.weight_decay * delta.norm() / self.norm**2
+        return loss, tokens[0].detach().sum()
+
+    def _nll(self, tokens: Tensor) -> Tensor:
+        """From log probabilities ``(prompts, target tokens)``, averaged over the prompts."""
+        if self.settings.target == "first":
+            return -tokens[:, 0].mean()
+        return -tokens.mean() if self.settings.target == "mean" else -tokens.sum(dim=1).mean()
+
+    def _divergence(self, logits: Tensor) -> Tensor:
+        edited = logits.log_softmax(-1)
+        terms = edited.exp() * (edited - self.reference)
+        return terms.mean() if self.settings.kl_reduction == "mean" else terms.sum()
+
+    @torch.no_grad()
+    def shorten(self, delta: Tensor) -> None:
+        """Bring δ back into its ball, in place."""
+        bound = self.settings.max_offset
+        if bound is not None and float(delta.norm()) > bound * self.norm:
+            delta.mul_(bound * self.norm / delta.norm())

@@ -1,0 +1,1 @@
+"""Key statistics: the second moment C of a projection's inputs over text."""

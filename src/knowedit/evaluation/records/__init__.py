@@ -1,0 +1,1 @@
+"""COUNTERFACT records: schema, forms, files, and the compiler of new ones."""

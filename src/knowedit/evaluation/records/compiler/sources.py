@@ -1,0 +1,108 @@
+"""Facts and templates from files: ParaRel's folders, or one JSON Lines or JSON file of one's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from knowedit.errors import FileFormatError, InputError
+from knowedit.evaluation.records.compiler.table import Triple
+from knowedit.evaluation.records.files import entries
+
+FIELDS = (("subject", "sub_label"), ("object", "obj_label"))
+PATTERN = "pattern"
+
+
+def read_facts(path: str | Path) -> list[Triple]:
+    """Subject, relation and object of every row.
+
+    Args:
+        path: JSON Lines or a JSON list of objects with ``subject``, ``relation`` and ``object``; or a folder of
+            such files, as ParaRel has them: ``sub_label`` and ``obj_label``, the relation is the file's name.
+
+    Raises:
+        InputError: there is no such file, or a row lacks a field; file and line are named.
+        FileFormatError: a row is not JSON.
+    """
+    return [_fact(file, line, row) for file in _files(path) for line, row in _rows(file)]
+
+
+def read_templates(path: str | Path) -> dict[str, list[str]]:
+    """The templates of every relation.
+
+    Args:
+        path: a JSON object, relation to a list of texts; or a folder of JSON Lines with ``pattern``, as ParaRel
+            has them, where the relation is the file's name.
+
+    Raises:
+        InputError: there is no such file, or a template is missing or no text.
+        FileFormatError: it is not JSON, or of another shape.
+    """
+    source = Path(path)
+    if source.is_dir():
+        return {file.stem: [_pattern(file, *row) for row in _rows(file)] for file in _files(source)}
+    if not source.is_file():
+        raise InputError(
+            f"there is no file {source}: expected relations and their templates as a JSON object"
+        )
+    try:
+        found = json.loads(source.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FileFormatError(f"{source} is not JSON ({error}): expected relations and templates") from None
+    if not isinstance(found, dict) or not all(map(_texts, found.values())):
+        raise FileFormatError(
+            f"{source} is no JSON object of relations with a list of texts each: write it so"
+        )
+    return found
+
+
+def source_digest(path: str | Path) -> str:
+    """The SHA-256 of a file, or of the names and contents of the files that are read of a folder.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    found, source = hashlib.sha256(), Path(path)
+    if not source.is_dir():
+        return hashlib.sha256(_files(source)[0].read_bytes()).hexdigest()
+    for file in _files(source):
+        found.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return found.hexdigest()
+
+
+def _files(path: str | Path) -> list[Path]:
+    source = Path(path)
+    found = sorted(source.glob("*.jsonl")) if source.is_dir() else [source]
+    if not found or not found[0].is_file():
+        raise InputError(f"there is no file {source}, or no *.jsonl in it: check the path")
+    return found
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for entry in entries(file):
+        if entry.problem or not isinstance(entry.value, dict):
+            problem = entry.problem or f"holds a {type(entry.value).__name__}, expected an object"
+            raise FileFormatError(f"{file}, line {entry.line}: {problem}")
+        yield entry.line, entry.value
+
+
+def _fact(file: Path, line: int, row: dict[str, Any]) -> Triple:
+    subject, thing = (next((row[name] for name in names if name in row), None) for names in FIELDS)
+    found = {"subject": subject, "relation": row.get("relation", file.stem), "object": thing}
+    for name, value in found.items():
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(f"{file}, line {line}: {name} is {value!r}, expected text")
+    return str(subject), str(found["relation"]), str(thing)
+
+
+def _pattern(file: Path, line: int, row: dict[str, Any]) -> str:
+    if not isinstance(found := row.get(PATTERN), str):
+        raise InputError(f"{file}, line {line}: {PATTERN} is {found!r}, expected text")
+    return found
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)

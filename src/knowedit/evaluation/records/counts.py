@@ -1,0 +1,116 @@
+"""The counts of Table 1: how many records, subjects, objects and distinct prompts a set of records has."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from statistics import fmean
+
+from knowedit.evaluation.records.record import Record
+
+Texts = Sequence[str] | None
+
+ROWS: dict[str, Callable[[Record], Texts]] = {
+    "Subjects": lambda record: (record.fact.subject,),
+    "Objects": lambda record: (record.fact.target_new,),
+    "Counterfactual Statements": lambda record: (record.fact.text,),
+    "Paraphrase Prompts": lambda record: record.paraphrase_prompts,
+    "Neighborhood Prompts": lambda record: record.neighborhood_prompts,
+    "Generation Prompts": lambda record: record.generation_prompts,
+}
+"""The rows below "Records", and the texts of which each counts the distinct ones."""
+
+PAPER: dict[str, tuple[int, int, int]] = {
+    "Records": (21919, 645, 1),
+    "Subjects": (20391, 624, 1),
+    "Objects": (749, 60, 1),
+    "Counterfactual Statements": (21595, 635, 1),
+    "Paraphrase Prompts": (42876, 1262, 2),
+    "Neighborhood Prompts": (82650, 2441, 10),
+    "Generation Prompts": (62346, 1841, 3),
+}
+"""Table 1 as printed: total, per relation, per record."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """A row of Table 1, in numbers of distinct texts.
+
+    Attributes:
+        name: the row's name in the paper.
+        total: in the whole file; None where no record has the field.
+        per_relation: the mean over relations of the number in one; None where a record has no relation.
+        per_record: the mean over the records that have the field.
+        records: how many records have the field.
+    """
+
+    name: str
+    total: int | None
+    per_relation: float | None
+    per_record: float | None
+    records: int
+
+
+@dataclass
+class _Tally:
+    """The distinct texts of each relation, as digests, and the sum over records of the distinct ones."""
+
+    texts: dict[str | None, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    records: int = 0
+    of_records: int = 0
+
+    def add(self, relation: str | None, texts: Texts) -> None:
+        if texts is None:
+            return
+        distinct = {blake2b(text.encode(), digest_size=16).digest() for text in texts}
+        self.texts[relation] |= distinct
+        self.records += 1
+        self.of_records += len(distinct)
+
+    def count(self, name: str, *, related: bool) -> Count:
+        if not self.records:
+            return Count(name, None, None, None, 0)
+        total = len(set().union(*self.texts.values()))
+        mean = fmean(map(len, self.texts.values())) if related else None
+        return Count(name, total, mean, self.of_records / self.records, self.records)
+
+
+class Table1:
+    """Counts records as they pass; it keeps 16 bytes a distinct text and relation, and no record.
+
+    A digest of 128 bits stands for a text: that any two of a million texts share one has a chance below 1e-26.
+    """
+
+    def __init__(self) -> None:
+        self._tallies = {name: _Tally() for name in ROWS}
+        self._relations: dict[str | None, int] = defaultdict(int)
+
+    def add(self, record: Record) -> None:
+        """Count one more record."""
+        self._relations[record.fact.relation] += 1
+        for name, texts in ROWS.items():
+            self._tallies[name].add(record.fact.relation, texts(record))
+
+    def add_all(self, records: Iterable[Record]) -> Table1:
+        """Count all of them, and return the table."""
+        for record in records:
+            self.add(record)
+        return self
+
+    @property
+    def relations(self) -> int | None:
+        """How many relations there are; None where a record has none, or where there are no records."""
+        return len(self._relations) if self._related else None
+
+    @property
+    def _related(self) -> bool:
+        return bool(self._relations) and None not in self._relations
+
+    def rows(self) -> list[Count]:
+        """The rows of Table 1, in its order."""
+        records = sum(self._relations.values())
+        mean = records / len(self._relations) if self._related else None
+        first = Count("Records", records, mean, 1.0 if records else None, records)
+        return [first, *(tally.count(name, related=self._related) for name, tally in self._tallies.items())]

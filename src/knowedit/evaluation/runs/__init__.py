@@ -1,0 +1,1 @@
+"""Many records: evaluations, sweeps, evidence and tables."""
