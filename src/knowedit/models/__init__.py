@@ -23,6 +23,7 @@ from knowedit.models.scoring import (
     target_log_probabilities,
     target_token_log_probabilities,
 )
+from knowedit.models.seeds import generator_from
 from knowedit.models.substitution import replay_with
 from knowedit.models.truncated import visit
 
@@ -50,6 +51,7 @@ __all__ = [
     "generate",
     "generate_ids",
     "generate_texts",
+    "generator_from",
     "intervene",
     "keep_keys",
     "last_logits",

@@ -1,7 +1,6 @@
 """What the folders of resumable runs share: a manifest that says which run it is, and lines that are only appended."""
 
 from knowedit.runs.journal import Journal
-from knowedit.runs.manifest import MANIFEST, differences, manifest_bytes, read_manifest, require_same
 from knowedit.runs.lines import (
     Lines,
     append_line,
@@ -12,6 +11,7 @@ from knowedit.runs.lines import (
     try_lock,
     unsealed,
 )
+from knowedit.runs.manifest import MANIFEST, differences, manifest_bytes, read_manifest, require_same
 
 __all__ = [
     "MANIFEST",

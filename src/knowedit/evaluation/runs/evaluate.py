@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from knowedit.errors import InputError, NumericalError
-from knowedit.evaluation.runs.executors import Executor, InProcess
-from knowedit.evaluation.runs.job import Plan
 from knowedit.evaluation.records.record import Record
+from knowedit.evaluation.runs.executors import Executor, InProcess
 from knowedit.evaluation.runs.folder import Outcome, Run, RunFolder, read_run
+from knowedit.evaluation.runs.job import Plan
 from knowedit.runs import canonical
 
 Watch: TypeAlias = Callable[[int, int, Outcome | None], None]

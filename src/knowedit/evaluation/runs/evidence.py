@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from knowedit.errors import InputError
-from knowedit.evaluation.scores.columns import COLUMNS
-from knowedit.evaluation.runs.job import Station
 from knowedit.evaluation.records.record import Record
 from knowedit.evaluation.runs.evaluate import records_identity
 from knowedit.evaluation.runs.folder import Outcome, Run
+from knowedit.evaluation.runs.job import Station
+from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.scores.record_scores import RecordScores
 
 Pairs: TypeAlias = tuple[tuple[RecordScores, RecordScores], ...]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from knowedit.errors import InputError
-from knowedit.evaluation.runs.job import Identity, Plan, Station
 from knowedit.evaluation.records.record import Record
 from knowedit.evaluation.runs.folder import Outcome
+from knowedit.evaluation.runs.job import Identity, Plan, Station
 from knowedit.runs import differences
 
 DEATHS: Final = 2

@@ -11,11 +11,11 @@ from typing import Any, Final, Protocol, TypeAlias
 import torch
 
 from knowedit.errors import NumericalError
+from knowedit.evaluation.records.record import Record
 from knowedit.evaluation.runs.code_digest import code_digest
+from knowedit.evaluation.runs.folder import Outcome
 from knowedit.evaluation.runs.methods import MakeEdit, Method
 from knowedit.evaluation.runs.seeds import record_generator
-from knowedit.evaluation.records.record import Record
-from knowedit.evaluation.runs.folder import Outcome
 from knowedit.evaluation.scores.scoring import Scorer, Table2Scores
 from knowedit.models import Fingerprint, LanguageModel, fingerprint, load
 from knowedit.runs import canonical

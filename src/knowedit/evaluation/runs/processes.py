@@ -15,10 +15,10 @@ from typing import Final
 import torch
 
 from knowedit.errors import InputError, KnoweditError
-from knowedit.evaluation.runs.executors import DEATHS, Crew, agree, died
-from knowedit.evaluation.runs.job import Identity, Plan
 from knowedit.evaluation.records.record import Record
+from knowedit.evaluation.runs.executors import DEATHS, Crew, agree, died
 from knowedit.evaluation.runs.folder import Outcome
+from knowedit.evaluation.runs.job import Identity, Plan
 
 # Read by the BLAS libraries when they are loaded, so it has to be set before a process starts.
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

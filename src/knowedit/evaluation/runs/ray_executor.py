@@ -12,11 +12,11 @@ from typing import Any, Final
 import torch
 
 from knowedit.errors import InputError, KnoweditError
+from knowedit.evaluation.records.record import Record
 from knowedit.evaluation.runs.executors import DEATHS, Crew, agree, died
+from knowedit.evaluation.runs.folder import Outcome
 from knowedit.evaluation.runs.job import Identity, Plan, Station
 from knowedit.evaluation.runs.processes import THREAD_VARIABLES
-from knowedit.evaluation.records.record import Record
-from knowedit.evaluation.runs.folder import Outcome
 
 STARTS: Final = 5
 """When so many actors in a row were lost before they were ready, no more are started."""

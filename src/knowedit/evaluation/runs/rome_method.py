@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from knowedit.editing.edit import Edit
-from knowedit.editing.statistics.files import load_second_moment
 from knowedit.editing.rome.rome import ROME
+from knowedit.editing.statistics.files import load_second_moment
 from knowedit.editing.statistics.second_moments import second_moment
 from knowedit.evaluation.runs.methods import Prepared
 from knowedit.facts import Fact

@@ -20,16 +20,16 @@ from knowedit.editing.fine_tuning.fine_tuning import FineTuning
 from knowedit.editing.fine_tuning.known_settings import ATTN_EDIT, FT, FT_L
 from knowedit.editing.rome.rome import ROME
 from knowedit.errors import FileFormatError, InputError
-from knowedit.evaluation.scores.columns import COLUMNS
+from knowedit.evaluation.records.record import Record
+from knowedit.evaluation.runs.evaluate import records_identity
 from knowedit.evaluation.runs.executors import Executor, InProcess
+from knowedit.evaluation.runs.folder import Outcome
 from knowedit.evaluation.runs.job import EditingPlan, Identity
 from knowedit.evaluation.runs.methods import Method, Plain
-from knowedit.evaluation.records.record import Record
 from knowedit.evaluation.runs.rome_method import RomeMethod
-from knowedit.evaluation.runs.evaluate import records_identity
-from knowedit.evaluation.runs.folder import Outcome
-from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.evaluation.runs.sweep_rows import SweepRow
+from knowedit.evaluation.scores.columns import COLUMNS
+from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.intervals import bootstrap
 from knowedit.runs import Journal, canonical, read_lines, require_same
 

@@ -6,8 +6,8 @@ import csv
 import io
 from collections.abc import Iterator
 
-from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.runs.tables import F1_BELOW, F2_LOSS, Row, Table
+from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.intervals import Interval
 
 NOT_MEASURED = "–"

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from knowedit.errors import InputError
-from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.runs.folder import Run
+from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.evaluation.scores.summary import summarise
 from knowedit.intervals import Interval
