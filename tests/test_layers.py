@@ -21,7 +21,7 @@ GROUND_LIBRARIES: dict[str, set[str]] = {
     "facts": set(),
     "intervals": {"numpy", "scipy"},
     "bundled": set(),
-    "runs": set(),
+    "runs": {"filelock", "ray"},
     "tensorfile": {"numpy", "safetensors"},
 }
 """The parts of the lowest layer, and what each needs besides the standard library and errors."""
@@ -33,6 +33,7 @@ BELOW_EVALUATION = GROUND | TOOLS | STUDIES
 
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: {"errors"} for part in GROUND},
+    "runs": {"errors", "tensorfile"},
     **dict.fromkeys(TOOLS, GROUND),
     FACADE: {"models", "facts", "errors"},
     **dict.fromkeys(STUDIES, GROUND | TOOLS),

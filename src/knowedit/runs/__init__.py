@@ -1,27 +1,32 @@
-"""What the folders of resumable runs share: a manifest that says which run it is, and lines that are only appended."""
+"""Runs that can be stopped and resumed, and the worker pool that does their work."""
 
-from knowedit.runs.journal import Journal
-from knowedit.runs.lines import (
+from knowedit.runs.folder import RunFolder, read_folder
+from knowedit.runs.journal import (
+    Journal,
     Lines,
     append_line,
-    canonical,
     damaged_line,
+    manifest_bytes,
     read_lines,
-    sealed,
+    read_manifest,
+    require_same,
     try_lock,
     unsealed,
 )
-from knowedit.runs.manifest import MANIFEST, differences, manifest_bytes, read_manifest, require_same
+from knowedit.runs.lines import canonical, sealed
+from knowedit.runs.manifest import MANIFEST, differences
 
 __all__ = [
     "MANIFEST",
     "Journal",
     "Lines",
+    "RunFolder",
     "append_line",
     "canonical",
     "damaged_line",
     "differences",
     "manifest_bytes",
+    "read_folder",
     "read_lines",
     "read_manifest",
     "require_same",

@@ -2,67 +2,79 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.runs.lines import canonical
+from knowedit.runs.lines import DIGITS, SEAL, canonical
+from knowedit.tensorfile import write_bytes
 
 MANIFEST: Final = "manifest.json"
+UNSEALED: Final = 1
+"""Manifests of this schema were written without a seal."""
 
 
-def manifest_bytes(content: Mapping[str, Any], *, allow_nan: bool = True) -> bytes:
-    """The content of the file.
+def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the manifest atomically, with a seal as its last entry.
 
     Raises:
-        ValueError: a number that is NaN or infinite, unless they are allowed.
+        InputError: the disk is full, or the file cannot be written.
     """
-    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=allow_nan) + "\n").encode()
+    try:
+        write_bytes(folder / MANIFEST, _sealed(content))
+    except OSError as error:
+        raise InputError(
+            f"{folder / MANIFEST} cannot be written ({error.strerror}): make room, or give another folder"
+        ) from None
 
 
-def read_manifest(folder: Path, kind: str, schema: int, title: str) -> dict[str, Any] | None:
-    """The manifest of a run's folder, or None where there is none.
+def read_manifest(folder: Path, kind: str, schemas: Sequence[int], title: str) -> dict[str, Any] | None:
+    """The manifest of a run's folder without its seal, or None where there is none.
 
     Args:
         folder: the run's.
         kind: what its ``kind`` has to be.
-        schema: what its ``schema`` has to be.
+        schemas: one of which its ``schema`` has to be.
         title: what the run is called, with its article.
 
     Raises:
-        FileFormatError: it is not one of that kind and schema.
+        FileFormatError: it is not one of that kind and these schemas, or not as it was written.
+        InputError: the run was condemned.
     """
     path = folder / MANIFEST
     if not path.is_file():
         return None
+    data = path.read_bytes()
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(data)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path} is not JSON ({error}): restore it, or give another folder") from None
-    if not isinstance(found, dict) or (found.get("kind"), found.get("schema")) != (kind, schema):
+    if not isinstance(found, dict) or found.get("kind") != kind or found.get("schema") not in schemas:
+        listed = " or ".join(map(str, schemas))
         raise FileFormatError(
-            f"{path} is not the manifest of {title} of schema {schema}: give another folder"
+            f"{path} is not the manifest of {title} of schema {listed}: give another folder"
         )
+    seal = found.pop(SEAL, None)
+    if (seal is not None or found["schema"] != UNSEALED) and _sealed(found) != data:
+        raise FileFormatError(f"{path} is not as it was written: restore it, or give another folder")
+    if not isinstance(found.get("run"), dict):
+        raise FileFormatError(f"{path} lacks the entry run, which says what is measured: give another folder")
+    if "condemned" in found:
+        raise InputError(f"the run in {folder} cannot be used: {found['condemned']}")
     return found
 
 
-def require_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Refuse to go on with another run; compares what both say.
-
-    Raises:
-        InputError: with every difference.
-    """
-    if listed := differences(there, here):
-        raise InputError(
-            f"{folder} belongs to another run: {listed}; ask for the same to go on with it, or give another "
-            "folder"
-        )
+def _sealed(content: Mapping[str, Any]) -> bytes:
+    text = json.dumps(content, ensure_ascii=False)
+    seal = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+    return (json.dumps({**content, SEAL: seal}, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """What two identities say differently, for people; empty where they are the same."""
+    """How two identities differ, for people; empty where they are the same."""
     old, new = _flat(json.loads(canonical(there))), _flat(json.loads(canonical(here)))
     names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     return "; ".join(f"{name} is {old.get(name)} there and {new.get(name)} here" for name in names)

@@ -1,0 +1,201 @@
+"""The folder of a run that can be stopped and resumed: a manifest, sealed lines and a lock.
+
+``manifest.json`` says which run it is; it is written atomically. The lines are only appended to; what one holds is on
+the disk (fsync) before it counts as done. Whoever writes holds a lock, which the system gives back however the
+process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+
+from knowedit.errors import InputError
+from knowedit.runs.lines import read_lines, sealed
+from knowedit.runs.manifest import MANIFEST, differences, read_manifest, write_manifest
+
+LOCK: Final = ".lock"
+RECORDS: Final = "records.jsonl"
+ADVICE: Final = "restore the file, or remove that line to have it measured again"
+LEFTOVER: Final = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
+"""Names of the temporary files of `knowedit.tensorfile.write_bytes`."""
+
+
+class RunFolder:
+    """A run's folder, held for writing while in its ``with``.
+
+    Args:
+        path: the folder; made if it is not there, and removed again if no run was begun in it.
+        kind: names the kind of run in the manifest.
+        schema: of the manifest and the lines; above 1.
+        title: what the run is called in errors, with its article.
+        lines: the file of lines; it is there from the first line on.
+        advice: what to do about a line that is not as it was written.
+
+    Raises:
+        InputError: it cannot be made or written, holds lines without a manifest, or another process holds it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        schema: int,
+        title: str,
+        *,
+        lines: str = RECORDS,
+        advice: str = ADVICE,
+    ):
+        self.path = path
+        self.manifest: dict[str, Any] = {}
+        self._kind, self._schema, self._title, self._advice = kind, schema, title, advice
+        self._lines = path / lines
+        self._lock = FileLock(path / LOCK, timeout=0, thread_local=False)
+        self._number: int | None = None
+
+    def __enter__(self) -> RunFolder:
+        self._made = not self.path.exists()
+        self._require_no_lines()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"another process is writing to {self.path}: wait until it ends, or give another folder"
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"the folder {self.path} cannot be written ({error.strerror}): give another one"
+            ) from None
+        for left in self.path.iterdir():
+            if LEFTOVER.fullmatch(left.name):  # of a process that was killed while it wrote
+                left.unlink(missing_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._number is not None:
+            os.close(self._number)
+            self._number = None
+        with suppress(OSError):  # Windows removes no file that is open: there it stays
+            (self.path / LOCK).unlink()
+        self._lock.release()
+        if self._made and not (self.path / MANIFEST).exists():
+            with suppress(OSError):
+                self.path.rmdir()
+
+    def begin(
+        self, identity: Mapping[str, Any], names: Mapping[str, Any] | None = None, **entries: Any
+    ) -> list[dict[str, Any]]:
+        """Write the manifest, or find that of the same run; cut off an unfinished line.
+
+        Args:
+            identity: what makes this run this run, as JSON; compared with what is there.
+            names: what things are called; not compared.
+            entries: more of a new manifest; not compared.
+
+        Returns:
+            The contents of the lines that are there. `manifest` then holds the manifest.
+
+        Raises:
+            InputError: the folder belongs to another run, with every difference; or the run was condemned.
+            FileFormatError: the manifest or a line is not as it was written.
+        """
+        found = read_manifest(self.path, self._kind, (self._schema,), self._title)
+        if found is None:
+            self.manifest = {"kind": self._kind, "schema": self._schema, "names": dict(names or {})}
+            self.update(run=dict(identity), **entries)
+        elif listed := differences(found["run"], identity):
+            raise InputError(
+                f"{self.path} belongs to another run: {listed}; ask for the same to resume it, or give another folder"
+            )
+        else:
+            self.manifest = found
+        contents, end = read_lines(self._lines, self._advice)
+        if self._lines.exists():
+            os.truncate(self._lines, end)
+        return contents
+
+    def update(self, **entries: Any) -> None:
+        """Write the manifest again with more entries; a run with the entry ``condemned`` is never read again.
+
+        Raises:
+            InputError: the disk is full, or the file cannot be written.
+        """
+        write_manifest(self.path, self.manifest | entries)
+        self.manifest |= entries
+
+    def append(self, *contents: Mapping[str, Any]) -> None:
+        """Write a line for each of the contents; they are on the disk when this returns.
+
+        Raises:
+            InputError: the disk is full, or the file cannot be written; the lines before are as they were.
+            ValueError: a number that is NaN or infinite.
+        """
+        lines = b"".join(map(sealed, contents))
+        if self._number is None:
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+            self._number = os.open(self._lines, flags, 0o644)
+        before = os.fstat(self._number).st_size
+        try:
+            rest = memoryview(lines)
+            while rest:
+                rest = rest[os.write(self._number, rest) :]
+            os.fsync(self._number)
+        except OSError as error:
+            with suppress(OSError):  # an unfinished line is dropped by whoever reads it
+                os.ftruncate(self._number, before)
+            raise InputError(
+                f"{self._lines} cannot be written ({error.strerror}): the lines before are safe; make room and "
+                "give the same command again"
+            ) from None
+
+    def _require_no_lines(self) -> None:
+        there = self._lines.is_file() and self._lines.stat().st_size
+        if there and not (self.path / MANIFEST).exists():
+            raise InputError(
+                f"{self.path} holds {self._lines.name} and no {MANIFEST}: expected a new folder or that of an "
+                "earlier run; give another one"
+            )
+
+
+def read_folder(
+    path: Path,
+    kind: str,
+    schemas: Sequence[int],
+    title: str,
+    *,
+    lines: str = RECORDS,
+    advice: str = ADVICE,
+    whole: bool = False,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Read a run's folder, finished or not, without a lock; nothing is changed.
+
+    Args:
+        path: the folder.
+        kind: of the run.
+        schemas: those that are read; manifests of schema 1 have no seal.
+        title: see `RunFolder`.
+        lines: the file of lines.
+        advice: see `RunFolder`.
+        whole: a last line that is unfinished is an error.
+
+    Returns:
+        The manifest and the contents of the lines.
+
+    Raises:
+        InputError: there is no such run, or it was condemned.
+        FileFormatError: the manifest or a line is not as it was written.
+    """
+    manifest = read_manifest(path, kind, schemas, title)
+    if manifest is None:
+        raise InputError(f"{path} has no {MANIFEST}: expected the folder of {title}")
+    return manifest, read_lines(path / lines, advice, whole=whole)[0]
