@@ -15,17 +15,24 @@ from knowedit.runs.journal import (
 )
 from knowedit.runs.lines import canonical, sealed
 from knowedit.runs.manifest import MANIFEST, differences
+from knowedit.runs.pool import Job, Pool, Station, WorkerDied, Workers, open_pool
 
 __all__ = [
     "MANIFEST",
+    "Job",
     "Journal",
     "Lines",
+    "Pool",
     "RunFolder",
+    "Station",
+    "WorkerDied",
+    "Workers",
     "append_line",
     "canonical",
     "damaged_line",
     "differences",
     "manifest_bytes",
+    "open_pool",
     "read_folder",
     "read_lines",
     "read_manifest",
