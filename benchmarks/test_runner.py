@@ -75,7 +75,7 @@ def plain(lm, record, texts):
 def plain_edit(lm, fact, prefixes, moment):
     """ROME as the paper writes it, one forward a text; undone at the end."""
     rome, start = ROME.paper(), torch.tensor([[lm.end_id]])
-    layer = rome.resolve_layer(lm)
+    layer = rome.prepared(lm).layer
     for (
         count,
         length,
@@ -131,7 +131,7 @@ def test_a_run_beside_a_plain_loop(method, texts, tmp_path, capsys):
     plan = EditingPlan("organism-gpt2", how, scorer=Table2Scores(measures))
     station = plan.on(lm)
     prefixes = drawn_prefixes(lm, records) if method == "rome" else {}
-    moment = torch.as_tensor(second_moment(lm, ROME.paper().resolve_layer(lm)).raw_sum).double()
+    moment = torch.as_tensor(second_moment(lm, ROME.paper().prepared(lm).layer).raw_sum).double()
     fast, slow = [], []
     for n in range(ROUNDS):
         run = EvaluationRun(plan, records, tmp_path / str(n))

@@ -115,7 +115,7 @@ def test_v_star_is_found_faster_than_with_whole_forwards(case, capsys):
     facts = [record.fact for record in load_records(organism.folder / TEST_FILE)[:count]]
     prefixes = sample_prefixes(organism, rome.prefixes, torch.Generator().manual_seed(0))
     lm = organism if layer is None else gpt2_small(organism.tokenizer)
-    layer = rome.resolve_layer(organism) if layer is None else layer
+    layer = rome.prepared(organism).layer if layer is None else layer
     found = milliseconds([ours, batched, one_by_one], lm, layer, rome, facts, prefixes)
     with capsys.disabled():
         shown = ", ".join(f"{name} {spent:.2f} ms/step" for name, spent in found.items())

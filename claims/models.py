@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ import torch
 import knowedit
 from claims.settings import Settings
 from knowedit.bundled import bundled_models
-from knowedit.editing import ROME, second_moment
+from knowedit.editing import ROME
 from knowedit.errors import InputError
 from knowedit.evaluation import TEST_FILE, Record, load_records
 from knowedit.linalg import FactorisedMoment, SecondMoment
@@ -54,20 +54,23 @@ def open_model(source: str, settings: Settings) -> OpenModel:
     """
     try:
         lm = knowedit.load(source, device=settings.device)
-        layer = ROME.paper().resolve_layer(lm)
-        moment = _moment(lm, layer, settings)
+        rome = _prepared(lm, settings)
     except InputError as error:
         raise Missing(one_line(error)) from error
-    return OpenModel(model_name(source), lm, layer, moment.factorise())
+    assert rome.layer is not None
+    assert isinstance(rome.statistics, FactorisedMoment)
+    return OpenModel(model_name(source), lm, rome.layer, rome.statistics)
 
 
-def _moment(lm: LanguageModel, layer: int, settings: Settings) -> SecondMoment:
+def _prepared(lm: LanguageModel, settings: Settings) -> ROME:
     try:
-        return second_moment(lm, layer)  # in the model's folder, known to come from these very weights
+        return ROME.paper().prepared(
+            lm
+        )  # the statistics in its folder are known to come from these very weights
     except InputError:
         if settings.statistics is None:
             raise
-    return SecondMoment.load(settings.statistics)
+    return replace(ROME.paper(), statistics=SecondMoment.load(settings.statistics)).prepared(lm)
 
 
 def check_device(name: str) -> None:

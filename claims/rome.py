@@ -82,7 +82,7 @@ def _outcomes(model: OpenModel, records: Sequence[Record], seed: int) -> Iterato
     average = _average_key(model, records, seed)
     for i, record in enumerate(records):
         generator = torch.Generator().manual_seed(record_seed(seed, record.case_id))
-        edit = EDITOR.edit(model.lm, [record.fact], generator=generator, statistics=model.moment)
+        edit = replace(EDITOR, statistics=model.moment).edit(model.lm, [record.fact], generator=generator)
         other = _other_subject(records, i)
         yield Outcome(
             before=score_record(model.lm, record),

@@ -227,7 +227,8 @@ def _edited(tracer: Tracer, model: OpenModel, records: Sequence[Record], seed: i
     for record in records:
         new = KnownFact(record.fact.text, record.fact.subject, record.fact.target_new)
         generator = torch.Generator().manual_seed(record_seed(seed, record.case_id))
-        edits = {"edited": EDITOR.edit(model.lm, [record.fact], generator=generator, statistics=model.moment)}
+        rome = replace(EDITOR, statistics=model.moment)
+        edits = {"edited": rome.edit(model.lm, [record.fact], generator=generator)}
         if (attention := attention_editor(model.lm)) is not None:
             edits["edited by attention"] = attention.edit(model.lm, [record.fact])
         found.setdefault("unedited", []).append(summarise(tracer.trace(plan, new)))
@@ -242,7 +243,7 @@ def _edited(tracer: Tracer, model: OpenModel, records: Sequence[Record], seed: i
 def attention_editor(lm: LanguageModel) -> FineTuning | None:
     """AttnEdit with the settings that are known for a model, or None."""
     try:
-        return FineTuning.attn_edit().resolve(lm)
+        return FineTuning.attn_edit().prepared(lm)
     except InputError:
         return None
 

@@ -11,7 +11,8 @@ import re
 import sys
 from pathlib import Path
 
-from knowedit.editing.rome.profiles import PROFILES, SOURCES, described, settings
+from knowedit.editing.rome.profiles import NUMBERS
+from knowedit.editing.rome.sources import SOURCES, described, profile_values
 from knowedit.bundled import bundled_models, notes
 
 ROOT = Path(__file__).parents[1]
@@ -80,8 +81,8 @@ def claims(report: Path) -> str:
 
 def profiles() -> str:
     """Every field of every profile; a value is printed where it differs from the one to its left."""
-    lines = [f"| | {' | '.join(PROFILES)} |", "|---" * (len(PROFILES) + 1) + "|"]
-    values = [settings(name) for name in PROFILES]
+    lines = [f"| | {' | '.join(NUMBERS)} |", "|---" * (len(NUMBERS) + 1) + "|"]
+    values = [profile_values(name) for name in NUMBERS]
     for field in SOURCES:
         cells = [described(own[field]) for own in values]
         shown = [cell if not i or cell != cells[i - 1] else "=" for i, cell in enumerate(cells)]

@@ -21,11 +21,11 @@ import torch
 from rich.progress import track
 
 import knowedit
-from knowedit.editing import ROME, profile, second_moment
+from knowedit.bundled import notes
+from knowedit.editing import ROME, Editor, make_editor
 from knowedit.evaluation import TEST_FILE, load_records, score_record
 from knowedit.linalg import SecondMoment
 from knowedit.models import LanguageModel, batch, encode
-from knowedit.bundled import notes
 from knowedit.tensorfile import write_bytes
 
 ORGANISMS = ("organism-gpt2", "organism-gptj")
@@ -45,7 +45,7 @@ class Variant:
     """
 
     title: str
-    editor: ROME
+    editor: Editor
     identity: bool = False
 
 
@@ -55,7 +55,7 @@ def variants(model: str) -> list[Variant]:
     names = ("paper", "paper-literal-kl", february, "released-2022-10", "consistent-keys")
     paper = ROME.paper()
     return [
-        *(Variant(name, profile(name)) for name in names),
+        *(Variant(name, make_editor("rome", profile=name)) for name in names),
         Variant("paper, but the value at the bare prompt's key", replace(paper, constraint_key="prompt")),
         Variant("paper, but the divergence at the subject", replace(paper, kl_position="subject")),
         Variant("paper, but the first token of o* alone", replace(paper, target="first")),
@@ -85,14 +85,14 @@ def measure(lm: LanguageModel, variant: Variant, facts: int) -> dict[str, Any]:
         .read_text(encoding="utf-8")
         .splitlines()[:TEXTS]
     )
-    moment = second_moment(lm, variant.editor.resolve_layer(lm))
+    editor, before = variant.editor, nll_of_text(lm, texts)
     if variant.identity:
-        moment = SecondMoment.from_matrix(torch.eye(moment.dim), count=1)
-    factor, before = moment.factorise(), nll_of_text(lm, texts)
+        editor = replace(editor, statistics=SecondMoment.from_matrix(torch.eye(lm.inner_width), count=1))
+    editor = editor.prepared(lm)
     rows: list[Mapping[str, float]] = []
     for record in track(records, f"{lm.name} {variant.title}"):
         generator = torch.Generator().manual_seed(SEED * 100_000 + record.case_id)
-        edit = variant.editor.edit(lm, [record.fact], generator=generator, statistics=factor)
+        edit = editor.edit(lm, [record.fact], generator=generator)
         with edit.applied(lm, check="edited"):
             scores, after = score_record(lm, record).columns, nll_of_text(lm, texts)
         figures = {"perplexity": torch.tensor(after - before).exp().item()}

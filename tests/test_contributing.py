@@ -66,7 +66,7 @@ def test_a_family_added_this_way_is_known_and_can_be_edited(followed, monkeypatc
     keys = torch.randn(1000, lm.inner_width, generator=torch.Generator().manual_seed(0))
     moment = SecondMoment.zeros(lm.inner_width, like=keys).update(keys)
     fact = Fact(subject="Zoma Sel", prompt="{} plays the", target_new="cello")
-    edit = ROME.paper(layer=2).edit(lm, [fact], statistics=moment, prefixes=["", "The city of"])
+    edit = ROME(layer=2, statistics=moment, prefixes=("", "The city of")).edit(lm, [fact])
     before = lm.logits([fact.text])
     with edit.applied(lm):
         assert not torch.equal(lm.logits([fact.text]), before)

@@ -283,7 +283,7 @@ def test_the_command_says_in_one_line_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert go(tmp_path, "--layer", "3") == 2
-    assert "--layer is an option of" in capsys.readouterr().err
+    assert "'layer' is no option of" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
     def stop(*given: Any, **options: Any) -> None:

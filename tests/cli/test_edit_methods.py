@@ -34,11 +34,11 @@ def test_no_entry_moves_further_than_the_bound(run, method):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--method", "rme"], "there is no method 'rme': use one of rome, ft, ft+l, attn-edit"),
+        (["--method", "rme"], "there is no editor 'rme': use one of rome, ft, ft+l, attn-edit"),
         (["--method", "ft", "--layer", 12], "layers go from 0 to 11"),
-        (["--method", "ft", "--profile", "paper"], "belong to rome"),
-        (["--method", "ft", "--bound", 0.1], "--bound is an option of ft+l, attn-edit, not of ft"),
-        (["--method", "rome", "--bound", 0.1], "--bound is an option of ft+l, attn-edit, not of rome"),
+        (["--method", "ft", "--profile", "paper"], "ft has no profiles"),
+        (["--method", "ft", "--bound", 0.1], "FT has no bound ε, 0.1 was given: use FT+L (ft+l)"),
+        (["--method", "rome", "--bound", 0.1], "'bound' is no option of rome, which has learning_rate"),
         (["--method", "ft+l", "--bound", 0], "the bound ε is 0.0: give a positive number"),
     ],
 )

@@ -165,14 +165,14 @@ def test_an_interrupted_run_says_how_to_go_on(run, here, runs, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--method", "mend"), "there is no method 'mend': use one of none, rome, ft"),
+        (("--method", "mend"), "there is no editor 'mend': use one of rome, ft"),
         (
             ("--method", "none", "--layer", "3"),
-            "--layer is an option of rome, ft, ft+l, attn-edit, not of none",
+            "'layer' is no option of none, which has none",
         ),
-        (("--method", "ft", "--profile", "paper"), "--profile is an option of rome, not of ft"),
+        (("--method", "ft", "--profile", "paper"), "ft has no profiles"),
         (("--method", "ft+l", "--bound", "0"), "the bound ε is 0.0: give a positive number"),
-        (("--method", "ft", "--bound", "0.1"), "--bound is an option of ft+l, attn-edit, not of ft"),
+        (("--method", "ft", "--bound", "0.1"), "FT has no bound ε, 0.1 was given"),
         (("--method", "rome", "--profile", "x"), "there is no profile 'x'"),
         (("--method", "rome", "--records", "none.json"), "there is no file none.json"),
         (

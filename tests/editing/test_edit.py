@@ -17,16 +17,17 @@ from tests.editing.conftest import FACT, PREFIXES, bias, changed, dense, moment_
 
 @pytest.fixture(scope="module")
 def edits(tiny_gpt2, tiny_gptj) -> dict[str, Edit]:
-    rome = ROME.paper(layer=1)
     return {
-        lm.model.config.model_type: rome.edit(lm, [FACT], statistics=moment_of(lm), prefixes=PREFIXES)
+        lm.model.config.model_type: ROME(layer=1, statistics=moment_of(lm), prefixes=PREFIXES).edit(
+            lm, [FACT]
+        )
         for lm in (tiny_gpt2, tiny_gptj)
     }
 
 
 @pytest.fixture(scope="module")
 def edit(family) -> Edit:
-    return ROME.paper(layer=1).edit(family, [FACT], statistics=moment_of(family), prefixes=PREFIXES)
+    return ROME(layer=1, statistics=moment_of(family), prefixes=PREFIXES).edit(family, [FACT])
 
 
 def down(lm):
@@ -181,7 +182,7 @@ def test_overflow_is_refused_before_anything_changes(tokenizer, edits):
     from tests.conftest import make_model
 
     lm = load((make_model("gpt2").half(), tokenizer))
-    made = ROME.paper(layer=1).edit(lm, [FACT], statistics=moment_of(lm), prefixes=PREFIXES)
+    made = ROME(layer=1, statistics=moment_of(lm), prefixes=PREFIXES).edit(lm, [FACT])
     update = made.updates[1, "mlp_down"]
     huge = type(update)(update.left * 1e9, update.right, update.dtype)
     broken = Edit({(1, "mlp_down"): huge}, made.base, made.provenance, made.preflight)

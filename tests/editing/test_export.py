@@ -128,7 +128,7 @@ def test_the_sum_of_two_edits_is_that_of_the_stack(lm, tmp_path):
 
 def test_a_real_edit_survives(tmp_path, tokenizer):
     lm = load((make_model("gpt2"), tokenizer))
-    edit = ROME.paper(layer=1).edit(lm, [FACT], statistics=moment_of(lm), prefixes=PREFIXES)
+    edit = ROME(layer=1, statistics=moment_of(lm), prefixes=PREFIXES).edit(lm, [FACT])
     expected = edited_logits(lm, edit)
     edit.to_peft(tmp_path / "adapter")
     model = with_adapter(lm.model, tmp_path / "adapter")
@@ -318,7 +318,7 @@ def test_notes_that_stay_true_are_kept_and_others_not(tiny_folder, tmp_path):
     assert "second_moment_1.safetensors" not in names
     kept = json.loads((tmp_path / "m" / "knowedit.json").read_text())
     assert kept == {"edit_layer": 1, "statistics_text": "t.txt"}
-    assert ROME.paper().resolve_layer(load(tmp_path / "m")) == 1
+    assert ROME(statistics=moment_of(lm)).prepared(load(tmp_path / "m")).layer == 1
 
 
 # Folders

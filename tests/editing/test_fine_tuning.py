@@ -143,7 +143,7 @@ def test_loss_is_that_of_the_whole_object_read_token_by_token(family):
 
 def test_bound_holds_on_every_entry_also_when_it_is_an_integer(family):
     """A bound given as an integer must not switch the clamp off (peers, 3.4)."""
-    free = replace(EDITORS["FT"], learning_rate=2.0, stop_loss=-1.0, max_steps=3)
+    free = replace(EDITORS["FT"], method="", learning_rate=2.0, stop_loss=-1.0, max_steps=3)
     assert max(float(u.matrix.abs().max()) for u in free.edit(family, [FACT]).updates.values()) > 1.5
     for bound in (1, 0.25):
         edit = replace(free, bound=bound).edit(family, [FACT])
@@ -193,7 +193,7 @@ def test_other_formats(tokenizer, dtype):
 
 def test_every_editor_keeps_the_protocol():
     editors: list[Editor] = [ROME.paper(), *EDITORS.values()]
-    assert all(callable(editor.edit) and callable(editor.resolve_layer) for editor in editors)
+    assert all(callable(editor.edit) and callable(editor.prepared) for editor in editors)
 
 
 @pytest.mark.parametrize(
@@ -221,18 +221,20 @@ def test_the_notes_of_a_folder_say_what_is_known_and_what_is_given_wins(tmp_path
     noted = {"FT+L": {"layer": 3, "bound": 2e-3, "learning_rate": 1e-3}}
     (tmp_path / "knowedit.json").write_text(json.dumps({"fine_tuning": noted}))
     lm = replace(fresh_lm("gpt2"), folder=tmp_path)
-    found = FineTuning.ft_l().resolve(lm)
+    found = FineTuning.ft_l().prepared(lm)
     assert (found.layer, found.bound, found.learning_rate) == (3, 2e-3, 1e-3)
-    found = replace(FineTuning.ft_l(layer=1, bound=None), learning_rate=0.5).resolve(lm)
+    found = replace(FineTuning.ft_l(layer=1, bound=None), learning_rate=0.5).prepared(lm)
     assert (found.layer, found.bound, found.learning_rate) == (1, None, 0.5)
     with pytest.raises(InputError, match="no layer is known"):
-        FineTuning.ft().resolve(lm)
+        FineTuning.ft().prepared(lm)
 
 
 def test_bad_requests_are_refused(family):
     for bound in (0, -1e-3, float("nan")):
         with pytest.raises(InputError, match="bound ε"):
             FineTuning.ft_l(layer=1, bound=bound)
+    with pytest.raises(InputError, match=r"FT has no bound .* use FT\+L"):
+        replace(FineTuning.ft(layer=1), bound=1e-3)
     with pytest.raises(InputError, match="layers go from 0 to 3"):
         FineTuning.ft(layer=4).edit(family, [FACT])
     with pytest.raises(InputError, match="no layer is known"):

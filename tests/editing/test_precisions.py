@@ -19,7 +19,7 @@ RESIDUAL = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float32: 1e-5, torc
 @pytest.mark.parametrize("name", FAMILIES)
 def test_an_edit_keeps_the_models_number_format(name, dtype, tokenizer):
     lm = load((make_model(name).to(dtype), tokenizer))
-    edit = ROME.paper(layer=1).edit(lm, [FACT], statistics=moment_of(lm), prefixes=PREFIXES)
+    edit = ROME(layer=1, statistics=moment_of(lm), prefixes=PREFIXES).edit(lm, [FACT])
     assert edit.preflight.residual < RESIDUAL[dtype]
     before, stored = lm.logits([FACT.text]), oracles.down(lm, 1).weight.detach().clone()
     exact = oracles.weight(lm, 1) + edit.updates[1, "mlp_down"].materialise(torch.float64)
@@ -41,7 +41,7 @@ def test_half_precision_finds_nearly_the_same_edit(name, dtype, tokenizer):
     edits = []
     for kind in (torch.float32, dtype):
         lm = load((make_model(name).to(dtype).to(kind), tokenizer))
-        edits.append(ROME.paper(layer=1).edit(lm, [FACT], statistics=moment_of(lm), prefixes=PREFIXES))
+        edits.append(ROME(layer=1, statistics=moment_of(lm), prefixes=PREFIXES).edit(lm, [FACT]))
     full, half = (edit.updates[1, "mlp_down"].materialise(torch.float64).flatten() for edit in edits)
     # The search for v* takes 25 steps of Adam, which rounding may lead a little astray.
     assert torch.cosine_similarity(full, half, dim=0) > (0.99 if dtype == torch.float16 else 0.9)

@@ -7,14 +7,15 @@ from dataclasses import asdict, fields, replace
 import pytest
 import torch
 
-from knowedit.editing import PROFILES, ROME, SOURCES, PrefixPlan, optimise_value, profile
-from knowedit.editing.rome.profiles import settings, source
+from knowedit.editing import PROFILES, ROME, SOURCES, PrefixPlan, make_editor, optimise_value, settings_of
+from knowedit.editing.rome.sources import profile_values, source
 from knowedit.errors import InputError
 from knowedit.linalg import SecondMoment
 from tests.editing import oracles
 from tests.editing.conftest import FACT, PREFIXES, moment_of
 
 TWO_TOKENS = replace(FACT, target_new="Space Needle")
+NAMES = tuple(PROFILES["rome"])
 RELEASED = ["released-2022-02", "released-2022-10", "consistent-keys"]
 
 # Every number of arXiv 2202.05262 v1, Appendix D.5, and of the two releases, written down by hand.
@@ -85,29 +86,34 @@ EXPECTED = {
 
 
 def test_every_profile_has_the_numbers_written_down_here():
-    assert {name: settings(name) for name in PROFILES} == EXPECTED
+    assert {name: profile_values(name) for name in NAMES} == EXPECTED
 
 
 def test_every_field_of_every_profile_has_a_source():
-    own = {field.name for field in fields(ROME)} - {"prefixes"}
+    own = {field.name for field in fields(ROME)} - {"prefixes", "statistics"}
     nested = {f"prefixes.{field.name}" for field in fields(PrefixPlan)}
     assert set(SOURCES) == own | nested
-    assert all(source(name, field) for name in PROFILES for field in SOURCES)
+    assert all(source(name, field) for name in NAMES for field in SOURCES)
     assert all(len(SOURCES[field]) == 3 for field in SOURCES)
 
 
 def test_a_value_that_is_not_the_papers_has_another_source():
-    for name in PROFILES:
+    for name in NAMES:
         for field in SOURCES:
             if EXPECTED[name][field] != PAPER[field]:
                 assert source(name, field) != source("paper", field), (name, field)
 
 
 def test_unknown_profiles_are_refused():
-    with pytest.raises(InputError, match=r"no profile .rome.: use one of paper, .*consistent-keys"):
-        profile("rome")
+    for ask in (profile, profile_values):
+        with pytest.raises(InputError, match=r"no profile .rome.*: use one of paper, .*consistent-keys"):
+            ask("rome")
     with pytest.raises(InputError, match="'gpt2-xl' or 'gpt-j'"):
         ROME.released_2022_02(model="gpt2")
+
+
+def profile(name: str) -> ROME:
+    return make_editor("rome", profile=name)
 
 
 @pytest.mark.parametrize("fact", [FACT, TWO_TOKENS, replace(FACT, prompt="In Paris, {} plays the")])
@@ -123,7 +129,7 @@ def test_the_search_of_each_release_equals_whole_forwards(family, name, fact):
 @pytest.mark.parametrize("name", RELEASED)
 def test_the_edit_of_each_release_equals_the_slow_one(family, name):
     rome = replace(profile(name), max_steps=5, layer=1, max_update=None)
-    made = rome.edit(family, [FACT], statistics=moment_of(family), prefixes=PREFIXES)
+    made = with_prefixes(family, rome).edit(family, [FACT])
     template = FACT.prompt if rome.key_text == "prompt" else "{}"
     k = oracles.key(family, 1, FACT.subject, PREFIXES, template=template, separator=rome.prefixes.separator)
     bare = oracles.key(family, 1, FACT.subject, [""], template=FACT.prompt)
@@ -135,8 +141,14 @@ def test_the_edit_of_each_release_equals_the_slow_one(family, name):
     assert float((update - expected).norm() / expected.norm()) < 2e-2
 
 
+def with_prefixes(lm, rome: ROME) -> ROME:
+    """The editor with given texts; a space is put behind them, and the full stop of October belongs to them."""
+    end = rome.prefixes.separator.rstrip()
+    return replace(rome, statistics=moment_of(lm), prefixes=tuple(text and text + end for text in PREFIXES))
+
+
 def insertion_of(lm, rome):
-    made = rome.edit(lm, [FACT], statistics=moment_of(lm), prefixes=PREFIXES)
+    made = with_prefixes(lm, rome).edit(lm, [FACT])
     return made, made.updates[1, "mlp_down"].materialise(torch.float64)
 
 
@@ -196,9 +208,7 @@ def test_the_first_token_alone_ignores_the_second(family):
 
 def test_prefixes_follow_their_plan(family):
     plan = PrefixPlan(((2, 4),), start="The", count_start=True, top_k=5, empty=True)
-    made = replace(ROME.paper(layer=1), prefixes=plan).edit(
-        family, [FACT], statistics=moment_of(family), generator=torch.Generator().manual_seed(1)
-    )
+    made = ROME(layer=1, prefixes=plan, statistics=moment_of(family)).edit(family, [FACT], seed=1)
     empty, *drawn = made.provenance.prefixes
     assert empty == ""
     assert len(drawn) == 2
@@ -208,9 +218,7 @@ def test_prefixes_follow_their_plan(family):
 def test_a_start_that_fills_the_prefix_is_refused(family):
     plan = PrefixPlan(((1, 1),), start="The Space Needle", count_start=True)
     with pytest.raises(InputError, match="no room after its start"):
-        replace(ROME.paper(layer=1), prefixes=plan).edit(
-            family, [FACT], statistics=moment_of(family), generator=torch.Generator()
-        )
+        ROME(layer=1, prefixes=plan, statistics=moment_of(family)).edit(family, [FACT], seed=0)
 
 
 @pytest.mark.parametrize("lengths", [(), ((0, 2),), ((3, 0),)])
@@ -219,12 +227,13 @@ def test_empty_plans_are_refused(lengths):
         PrefixPlan(lengths)
 
 
-@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("name", NAMES)
 def test_settings_come_back_from_json(name):
     import json
 
     rome = profile(name)
     assert ROME.from_settings(json.loads(json.dumps(asdict(rome)))) == rome
+    assert ROME.from_settings(json.loads(json.dumps(settings_of(rome)))) == rome
 
 
 def test_settings_of_another_version_are_refused():
@@ -236,7 +245,7 @@ def test_without_statistics_the_update_is_another(family):
     """FastEdit drops C and EasyEdit ships it switched off: not the closed form of Eqn. 5."""
     eye = SecondMoment.from_matrix(torch.eye(family.inner_width), count=1)
     made = [
-        ROME.paper(layer=1).edit(family, [FACT], statistics=moment, prefixes=PREFIXES).updates[1, "mlp_down"]
+        ROME(layer=1, statistics=moment, prefixes=PREFIXES).edit(family, [FACT]).updates[1, "mlp_down"]
         for moment in (moment_of(family), eye)
     ]
     a, b = (update.right[:, 0] / update.right.norm() for update in made)

@@ -17,8 +17,8 @@ PAPER = ROME.paper(layer=1)
 
 
 def make(lm, **changes) -> Edit:
-    arguments = {"statistics": moment_of(lm), "prefixes": PREFIXES} | changes
-    return PAPER.edit(lm, [FACT], **arguments)
+    settings = {"statistics": moment_of(lm), "prefixes": PREFIXES} | changes
+    return replace(PAPER, **settings).edit(lm, [FACT])
 
 
 def test_edit_equals_the_slow_one(family, moment):
@@ -80,7 +80,7 @@ def test_making_an_edit_changes_nothing(family):
 
 def test_edited_mlp_says_v_star_at_the_subject(family):
     """With the bare subject as only prefix the prompt's own key is k*, so v* itself comes out there."""
-    edit = PAPER.edit(family, [FACT], statistics=moment_of(family), prefixes=[""])
+    edit = make(family, prefixes=[""])
     prompt = locate(family, FACT.prompt, FACT.subject)
     v, _ = oracles.value(family, 1, FACT, PAPER)
     said = []
@@ -93,9 +93,8 @@ def test_same_seed_same_edit_whatever_ran_before(family):
     """Nothing is cached or drawn behind the caller's back (peers: prefixes kept for the whole process)."""
 
     def bits(seed: int):
-        edit = replace(PAPER, prefixes=PrefixPlan(((2, 2), (1, 5)))).edit(
-            family, [FACT], statistics=moment_of(family), generator=torch.Generator().manual_seed(seed)
-        )
+        rome = replace(PAPER, prefixes=PrefixPlan(((2, 2), (1, 5))), statistics=moment_of(family))
+        edit = rome.edit(family, [FACT], generator=torch.Generator().manual_seed(seed))
         return edit.updates[1, "mlp_down"].left, edit.provenance.prefixes
 
     first, texts = bits(5)
@@ -109,20 +108,22 @@ def test_same_seed_same_edit_whatever_ran_before(family):
 
 def test_global_random_state_is_left_alone(family):
     state = torch.random.get_rng_state()
-    PAPER.edit(family, [FACT], statistics=moment_of(family), generator=torch.Generator().manual_seed(0))
+    rome = replace(PAPER, statistics=moment_of(family))
+    rome.edit(family, [FACT], generator=torch.Generator().manual_seed(0))
+    rome.edit(family, [FACT], seed=0)
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_provenance_tells_how_to_make_it_again(family):
-    found = PAPER.edit(
-        family, [FACT], statistics=moment_of(family), generator=torch.Generator().manual_seed(8)
-    )
+    found = replace(PAPER, statistics=moment_of(family)).edit(family, [FACT], seed=8)
     assert found.provenance.seed == 8
     assert found.provenance.facts == (FACT,)
     assert len(found.provenance.prefixes) == 50
-    again = ROME.from_settings(found.provenance.settings).edit(
-        family, list(found.provenance.facts), statistics=moment_of(family), prefixes=found.provenance.prefixes
-    )
+    assert found.provenance.settings["statistics"]["tokens"] == 4000
+    editor = replace(ROME.from_settings(found.provenance.settings), statistics=moment_of(family))
+    drawn = editor.edit(family, list(found.provenance.facts), seed=8)
+    again = replace(editor, prefixes=found.provenance.prefixes).edit(family, list(found.provenance.facts))
+    assert drawn.provenance == found.provenance
     assert torch.equal(again.updates[1, "mlp_down"].left, found.updates[1, "mlp_down"].left)
 
 
@@ -134,7 +135,7 @@ def test_a_factorised_moment_gives_the_same_edit(family, moment):
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"prefixes": None}, InputError, "give generator="),
+        ({"prefixes": PrefixPlan()}, InputError, "give seed=0"),
         ({"statistics": None}, InputError, "no key statistics"),
     ],
 )
@@ -145,13 +146,17 @@ def test_missing_arguments(family, change, error, words):
 
 def test_bad_requests_are_refused(family, moment):
     with pytest.raises(InputError, match="0 facts"):
-        PAPER.edit(family, [], prefixes=PREFIXES)
+        PAPER.edit(family, [])
     with pytest.raises(InputError, match="a bare Fact"):
-        PAPER.edit(family, FACT, prefixes=PREFIXES)
+        PAPER.edit(family, FACT)
     with pytest.raises(InputError, match="no edit layer is known"):
-        ROME.paper().edit(family, [FACT], prefixes=PREFIXES)
+        ROME.paper().edit(family, [FACT])
     with pytest.raises(InputError, match="layers go from 0 to 3"):
-        ROME.paper(layer=7).edit(family, [FACT], prefixes=PREFIXES)
+        ROME.paper(layer=7).edit(family, [FACT])
+    with pytest.raises(InputError, match="so give one of them"):
+        PAPER.edit(family, [FACT], seed=0, generator=torch.Generator())
+    with pytest.raises(InputError, match="give a tuple of texts"):
+        ROME(prefixes="The city of")
     with pytest.raises(InputError, match="'mean' or 'sum'"):
         ROME.paper(kl="max")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -152,8 +151,8 @@ def replayed_rows(lm: LanguageModel, layer: int) -> torch.Tensor:
 
 
 def edited(lm: LanguageModel, layer: int) -> torch.Tensor:
-    rome = replace(ROME.paper(layer=layer), max_steps=3)
-    edit = rome.edit(lm, [FACT], statistics=moment_of(lm), prefixes=PREFIXES)
+    rome = ROME(layer=layer, max_steps=3, statistics=moment_of(lm), prefixes=PREFIXES)
+    edit = rome.edit(lm, [FACT])
     with edit.applied(lm):
         return lm.logits([FACT.text])
 

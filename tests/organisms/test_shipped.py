@@ -93,7 +93,7 @@ def test_known_facts_are_facts(lm, world):
 
 
 def test_the_key_statistics_of_the_edit_layer_ship(lm):
-    layer = ROME.paper().resolve_layer(lm)
+    layer = ROME.paper().prepared(lm).layer
     assert layer == notes(lm.folder)["edit_layer"]
     assert (lm.folder / moment_file(layer)).is_file()
     moment = second_moment(lm, layer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,15 @@ from knowedit.cli.output import console, percent, print_json, stderr
 from knowedit.cli.stack import load_edits, stacked
 from knowedit.editing import (
     DENSE,
-    ROME,
     Edit,
-    FineTuning,
+    Editor,
     kind_of,
-    load_second_moment,
-    profile,
-    second_moment,
+    make_editor,
+    prepared,
 )
 from knowedit.errors import InputError
 from knowedit.facts import Fact, template_of
-from knowedit.linalg import SecondMoment
 from knowedit.models import LanguageModel, load, next_token_probabilities, target_log_probabilities
-
-FINE_TUNING = {"ft": FineTuning.ft, "ft+l": FineTuning.ft_l, "attn-edit": FineTuning.attn_edit}
-METHODS = ("rome", *FINE_TUNING)
-BOUNDED = ("ft+l", "attn-edit")
 
 
 @dataclass(frozen=True)
@@ -57,38 +50,15 @@ class EditRequest:
     method: str = "rome"
     bound: float | None = None
 
-    def editor(self) -> ROME | FineTuning:
+    def editor(self) -> Editor:
         """The editor with its settings.
 
         Raises:
             InputError: no such method or profile, or an option that the method does not have.
         """
-        if self.method not in METHODS:
-            raise InputError(f"there is no method {self.method!r}: use one of {', '.join(METHODS)}")
-        if self.bound is not None and self.method not in BOUNDED:
-            raise InputError(f"--bound is an option of {', '.join(BOUNDED)}, not of {self.method}")
-        if self.method == "rome":
-            return replace(profile(self.profile or "paper"), layer=self.layer)
-        if self.profile is not None or self.statistics is not None:
-            raise InputError(
-                f"--profile and --statistics belong to rome, not to {self.method}: leave them out"
-            )
-        tuned = FINE_TUNING[self.method](layer=self.layer)
-        return tuned if self.bound is None else replace(tuned, bound=self.bound)
-
-    def moment(self, lm: LanguageModel, editor: ROME) -> SecondMoment:
-        """The statistics that were given, or those of the model's folder, which may have to be gathered first.
-
-        Raises:
-            BaseMismatchError: statistics of another model, layer or part.
-        """
-        layer = editor.resolve_layer(lm)
-        if self.statistics:
-            return load_second_moment(self.statistics, lm, layer)
-        with stderr.status(
-            f"key statistics of layer {layer} (kept for the next time by knowedit stats --install)"
-        ):
-            return second_moment(lm, layer)
+        options = {"layer": self.layer, "bound": self.bound, "statistics": self.statistics}
+        given = {name: value for name, value in options.items() if value is not None}
+        return make_editor(self.method, profile=self.profile, **given)
 
     def check_out(self) -> None:
         """Refuse before any work a file that could not, or should not, be written.
@@ -118,14 +88,12 @@ def run_edit(request: EditRequest, *, as_json: bool) -> None:
     below = load_edits(request.stack)
     lm = load(request.model)
     generator = torch.Generator().manual_seed(request.seed)
-    # Statistics are of the model's own weights, so they are read before anything is applied.
-    moment = request.moment(lm, editor) if isinstance(editor, ROME) else None
+    # What an editor looks up is of the model's own weights, so it is prepared before anything is applied.
+    with stderr.status("preparing (key statistics are kept for the next time by knowedit stats --install)"):
+        editor = prepared(editor, lm)
     with stacked(lm, below):
         with stderr.status("searching"):
-            if isinstance(editor, ROME):
-                edit = editor.edit(lm, [fact], generator=generator, statistics=moment)
-            else:
-                edit = editor.edit(lm, [fact], generator=generator)
+            edit = editor.edit(lm, [fact], generator=generator)
         before = answer(lm, fact)
         with edit.applied(lm):
             after = answer(lm, fact)

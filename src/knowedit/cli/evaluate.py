@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -14,10 +14,9 @@ from rich.markup import escape
 from rich.progress import Progress, TaskID
 
 from knowedit.bundled import bundled_models
-from knowedit.cli.edit import BOUNDED, FINE_TUNING
 from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, stderr
 from knowedit.cli.table import print_table
-from knowedit.editing import profile
+from knowedit.editing import EDITORS, label_of, make_editor
 from knowedit.errors import InputError
 from knowedit.evaluation import TEST_FILE, Measures, TextMeasures, TfIdf, iter_records
 from knowedit.evaluation.runs.evaluate import EvaluationRun
@@ -26,11 +25,10 @@ from knowedit.evaluation.runs.folder import Outcome, Run
 from knowedit.evaluation.runs.job import EditingPlan
 from knowedit.evaluation.runs.methods import Method, Plain, Unedited
 from knowedit.evaluation.runs.processes import Processes
-from knowedit.evaluation.runs.rome_method import RomeMethod
 from knowedit.evaluation.runs.tables import make_table, run_row
 from knowedit.evaluation.scores.scoring import Table2Scores
 
-METHODS: Final = ("none", "rome", "ft", "ft+l", "attn-edit")
+METHODS: Final = ("none", *EDITORS)
 LABELS: Final = {"ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit", "rome": "ROME"}
 SOME_FAILED: Final = 1
 
@@ -77,30 +75,14 @@ class EvaluateRequest:
         Raises:
             InputError: none of that name, or options that belong to another one.
         """
-        if self.method not in METHODS:
-            raise InputError(f"there is no method {self.method!r}: use one of {', '.join(METHODS)}")
-        self._refuse_options()
+        options = {"layer": self.layer, "bound": self.bound, "statistics": self.statistics}
+        given = {name: value for name, value in options.items() if value is not None}
         if self.method == "none":
+            if unused := [*given, *(["profile"] if self.profile else [])]:
+                raise InputError(f"{unused[0]!r} is no option of none, which has none")
             return Unedited()
-        if self.method == "rome":
-            editor = replace(profile(self.profile or "paper"), layer=self.layer)
-            label = "ROME" if self.profile is None else f"ROME ({self.profile})"
-            return RomeMethod(editor, self.statistics, label)
-        tuned = FINE_TUNING[self.method](layer=self.layer)
-        return Plain(
-            replace(tuned, bound=self.bound) if self.bound is not None else tuned, LABELS[self.method]
-        )
-
-    def _refuse_options(self) -> None:
-        takers = {
-            "profile": ("rome",),
-            "statistics": ("rome",),
-            "layer": METHODS[1:],
-            "bound": BOUNDED,
-        }
-        for name, methods in takers.items():
-            if getattr(self, name) is not None and self.method not in methods:
-                raise InputError(f"--{name} is an option of {', '.join(methods)}, not of {self.method}")
+        editor = make_editor(self.method, profile=self.profile, **given)
+        return Plain(editor, label_of(editor))
 
     def file(self) -> Path:
         """The file of records.

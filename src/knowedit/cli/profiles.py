@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from knowedit.cli.output import console, print_json
-from knowedit.editing.rome.profiles import PROFILES, described, settings, source
+from knowedit.editing import PROFILES
+from knowedit.editing.rome.sources import described, profile_values, source
 from knowedit.errors import InputError
 
 
@@ -20,8 +21,8 @@ def show_profiles(first: str | None, second: str | None, *, as_json: bool) -> No
     """
     if first is not None and first == second:
         raise InputError(f"both profiles are {first!r}: name two different ones")
-    names = [name for name in (first, second) if name] or list(PROFILES)
-    values = {name: settings(name) for name in names}
+    names = [name for name in (first, second) if name] or list(PROFILES["rome"])
+    values = {name: profile_values(name) for name in names}
     fields = [
         field for field in values[names[0]] if first is None or second is None or _differs(values, field)
     ]

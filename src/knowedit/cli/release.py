@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 import statistics
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +144,13 @@ def _score_layers(lm: LanguageModel, records: list[Record], texts: list[str]) ->
     """
     scored = {}
     for layer in range(lm.n_layers):
-        factor = collect_second_moment(lm, texts, layer).factorise()
+        rome = replace(ROME.paper(layer=layer), statistics=collect_second_moment(lm, texts, layer)).prepared(
+            lm
+        )
         rows = []
         for record in records:
             generator = torch.Generator().manual_seed(record.case_id)
-            edit = ROME.paper(layer=layer).edit(lm, [record.fact], generator=generator, statistics=factor)
+            edit = rome.edit(lm, [record.fact], generator=generator)
             with edit.applied(lm):
                 rows.append(score_record(lm, record))
         means = {

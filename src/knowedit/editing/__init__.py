@@ -2,14 +2,15 @@
 
 from knowedit.editing.application import Handle, applied_edits
 from knowedit.editing.edit import Edit
-from knowedit.editing.editor import Editor
+from knowedit.editing.editor import Editor, label_of, prepared, settings_of, version_of
+from knowedit.editing.editors import EDITORS, PROFILES, make_editor
 from knowedit.editing.export import Adapter, check_folder
 from knowedit.editing.fine_tuning.fine_tuning import FineTuning
 from knowedit.editing.provenance import Preflight, Provenance
 from knowedit.editing.rome.keys import subject_key
 from knowedit.editing.rome.prefixes import PrefixPlan, sample_prefixes
-from knowedit.editing.rome.profiles import PROFILES, SOURCES, profile
 from knowedit.editing.rome.rome import ROME
+from knowedit.editing.rome.sources import SOURCES
 from knowedit.editing.rome.values import Value, ValueSettings, optimise_value
 from knowedit.editing.statistics.convergence import Convergence, compare_halves
 from knowedit.editing.statistics.corpus import Corpus, jsonl_file, shuffled, text_file, text_list
@@ -27,6 +28,7 @@ from knowedit.editing.updates import DENSE, Address, Dense, Place, Update, Updat
 
 __all__ = [
     "DENSE",
+    "EDITORS",
     "PROFILES",
     "ROME",
     "SOURCES",
@@ -57,14 +59,18 @@ __all__ = [
     "dataset",
     "jsonl_file",
     "kind_of",
+    "label_of",
     "load_second_moment",
+    "make_editor",
     "optimise_value",
-    "profile",
+    "prepared",
     "sample_prefixes",
     "save_second_moment",
     "second_moment",
+    "settings_of",
     "shuffled",
     "subject_key",
     "text_file",
     "text_list",
+    "version_of",
 ]

@@ -1,26 +1,106 @@
-"""What every editor offers."""
+"""The contract of editors, and what stands in for the parts that an editor of one's own leaves out.
+
+`Editor` is the base class of those that come with the package. Any object with ``edit(lm, facts, *, generator)`` is
+an editor too; `prepared`, `label_of`, `settings_of` and `version_of` give the defaults for what it does not have.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 
 from knowedit.editing.edit import Edit
+from knowedit.editing.settings import as_tuples, fields_as_json
+from knowedit.editing.settings import settings_of as settings_of
+from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel
 
 
-class Editor(Protocol):
-    """A frozen dataclass whose fields are its settings; it computes edits and never changes a model."""
+@dataclass(frozen=True)
+class Editor(ABC):
+    """A frozen dataclass whose fields are its settings; it computes edits and never changes a model.
 
+    Attributes:
+        version: raised by hand when a change of the code may change a number.
+    """
+
+    version: ClassVar[int] = 1
+
+    @property
+    def label(self) -> str:
+        """What a table calls it; by default the class name."""
+        return type(self).__name__
+
+    def prepared(self, lm: LanguageModel) -> Self:
+        """The same editor with everything filled in that depends on the model; by default as it is.
+
+        What is filled in is of the model's own weights, so prepare before edits are applied. `edit` does it where it
+        was not done.
+        """
+        del lm
+        return self
+
+    @abstractmethod
     def edit(
-        self, lm: LanguageModel, facts: Sequence[Fact], *, generator: torch.Generator | None = None
+        self,
+        lm: LanguageModel,
+        facts: Sequence[Fact],
+        *,
+        generator: torch.Generator | None = None,
+        seed: int | None = None,
     ) -> Edit:
-        """Compute the edit of one or more facts."""
+        """Compute the edit of one or more facts; the model is not changed.
+
+        Args:
+            lm: the model to edit.
+            facts: what shall be true.
+            generator: draws what the editor draws.
+            seed: of a new generator, in place of ``generator``.
+        """
         ...
 
-    def resolve_layer(self, lm: LanguageModel) -> int:
-        """The layer that will be edited."""
-        ...
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields as JSON."""
+        return fields_as_json(self)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """The editor that has these settings, as an edit's provenance or the manifest of a run holds them.
+
+        Raises:
+            InputError: fields that this version does not have.
+        """
+        own = {name: cls._field(name, value) for name, value in settings.items() if name != "editor"}
+        try:
+            return cls(**own)
+        except TypeError as error:
+            raise InputError(
+                f"these settings are not those of {cls.__name__} ({error}): use the version of knowedit that wrote them"
+            ) from None
+
+    @classmethod
+    def _field(cls, name: str, value: Any) -> Any:
+        """The value of a field from that in `settings`."""
+        del name
+        return as_tuples(value)
+
+
+def prepared(editor: Any, lm: LanguageModel) -> Any:
+    """An editor with everything filled in that depends on the model; one that cannot be prepared as it is."""
+    return editor.prepared(lm) if hasattr(editor, "prepared") else editor
+
+
+def label_of(editor: Any) -> str:
+    """What a table calls an editor; by default the class name."""
+    return str(getattr(editor, "label", type(editor).__name__))
+
+
+def version_of(editor: Any) -> int:
+    """The version of an editor, 1 if it has none."""
+    return int(getattr(editor, "version", 1))

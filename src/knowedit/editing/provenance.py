@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any, Final
 
+from knowedit.editing.settings import settings_of
 from knowedit.facts import Fact
+from knowedit.models import LanguageModel
 
 COMBINED: Final = "Edit.combined"
 """The editor that is named where an edit was made from others."""
@@ -90,6 +94,36 @@ class Provenance:
     versions: dict[str, str]
     on_top_of: tuple[str, ...] = ()
     compressed_from: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        editor: Any,
+        lm: LanguageModel,
+        facts: Sequence[Fact],
+        *,
+        seed: int | None = None,
+        prefixes: Sequence[str] = (),
+    ) -> Provenance:
+        """That of an edit which an editor computes now.
+
+        Args:
+            editor: any editor, prepared.
+            lm: the model it edits.
+            facts: what it was asked to insert.
+            seed: of the generator, if anything was drawn.
+            prefixes: the texts behind which the subject was read.
+        """
+        settings = settings_of(editor)
+        return cls(
+            editor=settings.pop("editor"),
+            settings=settings,
+            facts=tuple(facts),
+            model=lm.name,
+            seed=seed,
+            prefixes=tuple(prefixes),
+            versions={name: version(name) for name in ("knowedit", "torch", "transformers")},
+        )
 
     @property
     def parts(self) -> tuple[str, ...]:

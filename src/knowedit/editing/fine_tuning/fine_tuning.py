@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
-from typing import Any, Literal, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from knowedit.editing.edit import Edit
+from knowedit.editing.editor import Editor
 from knowedit.editing.fine_tuning.descent import RATE, Problem, Settings, descend
 from knowedit.editing.fine_tuning.known_settings import ATTN_EDIT, FT, FT_L, known_settings
 from knowedit.editing.provenance import Preflight, Provenance
 from knowedit.editing.updates import Address, Dense, slot_of
 from knowedit.errors import InputError
 from knowedit.facts import Fact
-from knowedit.models import LanguageModel
+from knowedit.models import LanguageModel, generator_from
 
 Bound: TypeAlias = float | Literal["known"] | None
 
 
 @dataclass(frozen=True)
-class FineTuning(Settings):
+class FineTuning(Editor, Settings):
     """Lower −log P[o* | p], all tokens of o*, by Adam on some weights of one layer.
 
     The attributes of the search are those of `Settings`.
@@ -54,6 +53,8 @@ class FineTuning(Settings):
             raise InputError(f"targets is {self.targets!r}: give a tuple of parts, such as ('mlp_down',)")
         if self.bound is not None and self.bound != "known" and not self.bound > 0:
             raise InputError(f"the bound ε is {self.bound}: give a positive number, or None for no bound")
+        if self.bound is not None and self.method == FT:
+            raise InputError(f"FT has no bound ε, {self.bound} was given: use FT+L (ft+l)")
 
     @classmethod
     def ft(cls, *, layer: int | None = None) -> FineTuning:
@@ -93,25 +94,13 @@ class FineTuning(Settings):
         """
         return replace(cls.ft(layer=layer), biases=True, target="first", stop_loss=1e-2)
 
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> FineTuning:
-        """The editor whose fields an edit's provenance holds, also after they were a file's JSON.
+    @property
+    def label(self) -> str:
+        """The name of the method."""
+        return self.method or super().label
 
-        Raises:
-            InputError: fields that this version does not have.
-        """
-        fields = dict(settings)
-        if isinstance(fields.get("targets"), list):
-            fields["targets"] = tuple(fields["targets"])
-        try:
-            return cls(**fields)
-        except TypeError as error:
-            raise InputError(
-                f"these settings are not those of FineTuning ({error}): use the version of knowedit that wrote them"
-            ) from None
-
-    def resolve(self, lm: LanguageModel) -> FineTuning:
-        """The same editor with its layer and bound filled in for a model.
+    def prepared(self, lm: LanguageModel) -> FineTuning:
+        """The same editor with its layer, bound and learning rate filled in for a model.
 
         Raises:
             InputError: none is known for this model, or it has no such layer.
@@ -126,18 +115,13 @@ class FineTuning(Settings):
         rate = known.get("learning_rate", RATE) if self.learning_rate is None else self.learning_rate
         return replace(self, layer=lm.check_layer(layer), bound=bound, learning_rate=rate)
 
-    def resolve_layer(self, lm: LanguageModel) -> int:
-        """The layer that will be edited.
-
-        Raises:
-            InputError: none is known for this model, or it has no such layer.
-        """
-        layer = self.resolve(lm).layer
-        assert layer is not None
-        return layer
-
     def edit(
-        self, lm: LanguageModel, facts: Sequence[Fact], *, generator: torch.Generator | None = None
+        self,
+        lm: LanguageModel,
+        facts: Sequence[Fact],
+        *,
+        generator: torch.Generator | None = None,
+        seed: int | None = None,
     ) -> Edit:
         """Compute the edit; the model is not changed and nothing is drawn.
 
@@ -145,6 +129,7 @@ class FineTuning(Settings):
             lm: the model to edit.
             facts: one or more; the loss is their mean.
             generator: not used; every editor takes one.
+            seed: not used either.
 
         Raises:
             InputError: no facts, an unknown layer, or a target that cannot follow its prompt.
@@ -153,8 +138,8 @@ class FineTuning(Settings):
         if isinstance(facts, Fact) or not facts:
             found = "a bare Fact" if isinstance(facts, Fact) else "no facts"
             raise InputError(f"{found} given: pass a list with at least one fact")
-        del generator  # nothing is drawn
-        resolved = self.resolve(lm)
+        generator_from(generator, seed)  # refuses both; nothing is drawn
+        resolved = self.prepared(lm)
         assert resolved.layer is not None
         assert resolved.bound != "known"
         problem = Problem(lm, resolved.layer, facts, resolved.target)
@@ -171,7 +156,7 @@ class FineTuning(Settings):
         return Edit.computed(
             lm,
             updates,
-            provenance=_provenance(resolved, lm, facts),
+            provenance=Provenance.of(resolved, lm, facts),
             preflight=Preflight(
                 residual=None,
                 divisor=None,
@@ -189,7 +174,8 @@ class FineTuning(Settings):
         Raises:
             InputError: no such part, or none known layer.
         """
-        layer = self.resolve_layer(lm)
+        layer = self.prepared(lm).layer
+        assert layer is not None
         parts = dict.fromkeys(part for target in self.targets for part in lm.anatomy.expand(target))
         found: list[Address] = []
         for part in parts:
@@ -203,15 +189,3 @@ def _oriented(lm: LanguageModel, address: Address, delta: Tensor) -> Tensor:
     """A change as ``(d_out, d_in)`` from the layer's own orientation."""
     transposed = lm.projection(address.layer, address.part).transposed and delta.ndim == 2
     return (delta.T if transposed else delta).contiguous()
-
-
-def _provenance(editor: FineTuning, lm: LanguageModel, facts: Sequence[Fact]) -> Provenance:
-    return Provenance(
-        editor=type(editor).__name__,
-        settings=json.loads(json.dumps(asdict(editor))),  # as a file gives them back
-        facts=tuple(facts),
-        model=lm.name,
-        seed=None,
-        prefixes=(),
-        versions={name: version(name) for name in ("knowedit", "torch", "transformers")},
-    )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -13,17 +11,20 @@ from torch import Tensor
 
 from knowedit.bundled import notes
 from knowedit.editing.edit import Edit
+from knowedit.editing.editor import Editor
 from knowedit.editing.provenance import Provenance
 from knowedit.editing.rome.insertion import insert
+from knowedit.editing.rome.key_statistics import Statistics, described, resolved
 from knowedit.editing.rome.keys import BARE, subject_key
 from knowedit.editing.rome.prefixes import PrefixPlan, sample_prefixes
 from knowedit.editing.rome.preflight import measure_preflight
+from knowedit.editing.rome.profiles import NUMBERS
 from knowedit.editing.rome.values import Reduction, ValueSettings, optimise_value
-from knowedit.editing.statistics.second_moments import second_moment
+from knowedit.editing.settings import as_tuples, fields_as_json
 from knowedit.errors import InputError
 from knowedit.facts import Fact
-from knowedit.linalg import FactorisedMoment, SecondMoment
-from knowedit.models import LanguageModel, locate
+from knowedit.linalg import FactorisedMoment
+from knowedit.models import LanguageModel, generator_from, locate
 
 Published = Literal["gpt2-xl", "gpt-j"]
 KeyText = Literal["subject", "prompt"]
@@ -31,7 +32,7 @@ ConstraintKey = Literal["average", "prompt"]
 
 
 @dataclass(frozen=True)
-class ROME(ValueSettings):
+class ROME(Editor, ValueSettings):
     """Insert one fact by one rank-one update of one MLP's second matrix (Eqn. 5).
 
     The key k* is the subject's (Eqn. 6, 7), the value v* makes the model say the new object (Eqn. 8), and the
@@ -45,19 +46,31 @@ class ROME(ValueSettings):
         layer: whose MLP; None takes the one stored with the model (an organism's is chosen on its training
             records), or that of ``known_layers``.
         known_layers: the layers published for models, by the last part of the model's name in lower case.
-        prefixes: the texts behind which the subject is read for k*.
+        prefixes: how the texts are drawn behind which the subject is read for k*, or these texts themselves, each
+            followed by a space.
         key_text: what is read behind a prefix: the subject alone (Eqn. 7) or the whole prompt.
         constraint_key: the key that the new value belongs to: k* itself, or that of the bare prompt while the
             direction stays C⁻¹k* (see `knowedit.editing.rome.insertion`).
         max_update: the largest norm of the update; None for no bound.
+        statistics: the second moment of the layer's keys, or its file; None takes that of the model's folder.
+            Prepared once, it is factorised once for many edits.
     """
 
     layer: int | None = None
     known_layers: tuple[tuple[str, int], ...] = (("gpt2-xl", 15), ("gpt-j-6b", 15))
-    prefixes: PrefixPlan = field(default_factory=PrefixPlan)
+    prefixes: PrefixPlan | tuple[str, ...] = field(default_factory=PrefixPlan)
     key_text: KeyText = "subject"
     constraint_key: ConstraintKey = "average"
     max_update: float | None = None
+    statistics: Statistics = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.prefixes, str):
+            raise InputError(
+                f"the prefixes are the text {self.prefixes!r}: give a tuple of texts, or a PrefixPlan"
+            )
+        if not isinstance(self.prefixes, PrefixPlan):
+            object.__setattr__(self, "prefixes", tuple(self.prefixes))
 
     @classmethod
     def paper(cls, *, layer: int | None = None, kl: Reduction = "mean") -> ROME:
@@ -72,7 +85,7 @@ class ROME(ValueSettings):
         """
         if kl not in ("mean", "sum"):
             raise InputError(f"kl is {kl!r}, expected 'mean' or 'sum'")
-        return cls(layer=layer, kl_reduction=kl)
+        return cls(layer=layer, **NUMBERS["paper" if kl == "mean" else "paper-literal-kl"])
 
     @classmethod
     def released_2022_02(cls, *, layer: int | None = None, model: Published = "gpt2-xl") -> ROME:
@@ -87,17 +100,8 @@ class ROME(ValueSettings):
         """
         if model not in ("gpt2-xl", "gpt-j"):
             raise InputError(f"model is {model!r}, expected 'gpt2-xl' or 'gpt-j'")
-        return cls(
-            layer=layer,
-            known_layers=(("gpt2-xl", 16), ("gpt-j-6b", 5)),
-            max_steps=20,
-            target="first",
-            weight_decay=1.5e-3 if model == "gpt2-xl" else 2e-3,
-            kl_factor=5e2 if model == "gpt2-xl" else 1e3,
-            prefixes=PrefixPlan(start="The", count_start=True, top_k=5, empty=True),
-            constraint_key="prompt",
-            max_update=100.0,
-        )
+        name = "released-2022-02" if model == "gpt2-xl" else "released-2022-02-gpt-j"
+        return cls(layer=layer, **NUMBERS[name])
 
     @classmethod
     def released_2022_10(cls, *, layer: int | None = None) -> ROME:
@@ -106,22 +110,7 @@ class ROME(ValueSettings):
         Args:
             layer: another layer than the stored one.
         """
-        return cls(
-            layer=layer,
-            known_layers=(("gpt2-xl", 17), ("gpt-j-6b", 5)),
-            max_steps=19,
-            target="mean",
-            weight_decay=0.5,
-            decay="relative",
-            kl_factor=0.0625,
-            kl_reduction="sum",
-            kl_position="subject",
-            max_offset=4.0,
-            prefixed=True,
-            prefixes=PrefixPlan(((10, 5), (10, 10)), count_start=True, top_k=5, empty=True, separator=". "),
-            key_text="prompt",
-            constraint_key="prompt",
-        )
+        return cls(layer=layer, **NUMBERS["released-2022-10"])
 
     @classmethod
     def consistent_keys(cls, *, layer: int | None = None) -> ROME:
@@ -130,23 +119,39 @@ class ROME(ValueSettings):
         Args:
             layer: another layer than the stored one.
         """
-        return replace(cls.released_2022_10(layer=layer), constraint_key="average")
+        return cls(layer=layer, **NUMBERS["consistent-keys"])
+
+    @property
+    def label(self) -> str:
+        """``ROME``, and in parentheses the name of a profile with these settings that is not the paper's."""
+        own = replace(self, layer=None, statistics=None)
+        named = (name for name, numbers in NUMBERS.items() if own == type(self)(**numbers))
+        name = next(named, "paper")
+        return "ROME" if name == "paper" else f"ROME ({name})"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields as JSON; of statistics the number of tokens and the SHA-256, or the name of the file."""
+        return {**fields_as_json(replace(self, statistics=None)), "statistics": described(self.statistics)}
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> ROME:
-        """The editor whose fields an edit's provenance holds, also after they were a file's JSON.
+    def _field(cls, name: str, value: Any) -> Any:
+        if name == "statistics" and isinstance(value, dict):
+            return None  # which they were is known, they themselves are in the model's folder
+        if name == "prefixes" and isinstance(value, dict):
+            return PrefixPlan(**{key: as_tuples(own) for key, own in value.items()})
+        return super()._field(name, value)
+
+    def prepared(self, lm: LanguageModel) -> ROME:
+        """The same editor with its layer, and with the statistics of that layer, read and factorised.
 
         Raises:
-            InputError: fields that this version does not have.
+            InputError: no layer is known for this model, it has no such layer, or no statistics of it.
+            BaseMismatchError: a file of statistics of another model or layer.
+            SingularError: statistics of less than full rank.
         """
-        fields = {name: _as_tuples(value) for name, value in settings.items()}
-        plan = {name: _as_tuples(value) for name, value in fields.pop("prefixes", {}).items()}
-        try:
-            return cls(**fields, prefixes=PrefixPlan(**plan))
-        except TypeError as error:
-            raise InputError(
-                f"these settings are not those of ROME ({error}): use the version of knowedit that wrote them"
-            ) from None
+        layer = self._layer(lm)
+        return replace(self, layer=layer, statistics=resolved(self.statistics, lm, layer))
 
     def edit(
         self,
@@ -154,8 +159,7 @@ class ROME(ValueSettings):
         facts: Sequence[Fact],
         *,
         generator: torch.Generator | None = None,
-        statistics: SecondMoment | FactorisedMoment | None = None,
-        prefixes: Sequence[str] | None = None,
+        seed: int | None = None,
     ) -> Edit:
         """Compute the edit; the model is not changed.
 
@@ -165,24 +169,25 @@ class ROME(ValueSettings):
             lm: the model to edit.
             facts: exactly one fact.
             generator: draws the prefixes; may be left out if they are given.
-            statistics: the second moment of the layer's keys; by default the one in the model's folder. A
-                caller with many edits passes a factorised one.
-            prefixes: the texts x_j of Eqn. 7, instead of drawing them.
+            seed: of a new generator, in place of ``generator``.
 
         Raises:
-            InputError: not one fact, an unknown layer, no statistics, neither generator nor prefixes, or a
+            InputError: not one fact, an unknown layer, no statistics, neither generator, seed nor prefixes, or a
                 subject or target that cannot be placed in the prompt.
             NumericalError: NaN anywhere, or a search for v* that diverges.
             SingularError: statistics of less than full rank.
         """
-        fact = _only(facts)
-        layer = self.resolve_layer(lm)
+        fact, draw = _only(facts), generator_from(generator, seed)
+        return self.prepared(lm)._edit(lm, fact, draw)
+
+    def _edit(self, lm: LanguageModel, fact: Fact, generator: torch.Generator | None) -> Edit:
+        assert isinstance(self.layer, int)
+        assert isinstance(self.statistics, FactorisedMoment)
+        layer, factor = self.layer, self.statistics
         locate(lm, fact.prompt, fact.subject)
-        texts = self._prefixes(lm, generator, prefixes)
-        seed = generator.initial_seed() if generator is not None and prefixes is None else None
-        factor = _factorised(second_moment(lm, layer) if statistics is None else statistics)
-        value = optimise_value(lm, layer, fact, self, prefixes=texts, separator=self.prefixes.separator)
-        key, constraint = self._keys(lm, layer, fact, texts)
+        texts, separator, seed = self._texts(lm, generator)
+        value = optimise_value(lm, layer, fact, self, prefixes=texts, separator=separator)
+        key, constraint = self._keys(lm, fact, texts, separator)
         projection = lm.projection(layer)
         bias = 0.0 if projection.bias is None else projection.bias.detach().double()
         inserted = value.vector - bias
@@ -191,16 +196,11 @@ class ROME(ValueSettings):
         return Edit.computed(
             lm,
             {projection.address: update},
-            provenance=_provenance(replace(self, layer=layer), lm, fact, seed, texts),
+            provenance=Provenance.of(self, lm, [fact], seed=seed, prefixes=texts),
             preflight=measure_preflight(projection, update, key, constraint, inserted, factor, value),
         )
 
-    def resolve_layer(self, lm: LanguageModel) -> int:
-        """The layer that will be edited.
-
-        Raises:
-            InputError: none is known for this model, or it has no such layer.
-        """
+    def _layer(self, lm: LanguageModel) -> int:
         published = dict(self.known_layers).get(lm.name.rpartition("/")[2].lower())
         known = notes(lm.folder).get("edit_layer", published)
         layer = known if self.layer is None else self.layer
@@ -212,30 +212,28 @@ class ROME(ValueSettings):
         return lm.check_layer(layer)
 
     def _keys(
-        self, lm: LanguageModel, layer: int, fact: Fact, prefixes: tuple[str, ...]
+        self, lm: LanguageModel, fact: Fact, prefixes: tuple[str, ...], separator: str
     ) -> tuple[Tensor, Tensor | None]:
         """k*, and the bare prompt's key where the value belongs to that one."""
+        assert self.layer is not None
         template = BARE if self.key_text == "subject" else fact.prompt
-        separator = self.prefixes.separator
-        key = subject_key(lm, layer, fact.subject, prefixes, template=template, separator=separator)
+        key = subject_key(lm, self.layer, fact.subject, prefixes, template=template, separator=separator)
         if self.constraint_key == "average":
             return key, None
-        return key, subject_key(lm, layer, fact.subject, [""], template=fact.prompt)
+        return key, subject_key(lm, self.layer, fact.subject, [""], template=fact.prompt)
 
-    def _prefixes(
-        self, lm: LanguageModel, generator: torch.Generator | None, given: Sequence[str] | None
-    ) -> tuple[str, ...]:
-        if given is not None:
-            return tuple(given)
+    def _texts(
+        self, lm: LanguageModel, generator: torch.Generator | None
+    ) -> tuple[tuple[str, ...], str, int | None]:
+        """The texts x_j, what stands behind each, and the seed if they were drawn."""
+        if isinstance(self.prefixes, tuple):
+            return self.prefixes, " ", None
         if generator is None:
             raise InputError(
-                "ROME draws prefixes for k*: give generator=torch.Generator().manual_seed(0), or prefixes="
+                "ROME draws prefixes for k*: give seed=0 or another number, a generator, or prefixes="
             )
-        return sample_prefixes(lm, self.prefixes, generator)
-
-
-def _as_tuples(value: Any) -> Any:
-    return tuple(_as_tuples(part) for part in value) if isinstance(value, list | tuple) else value
+        texts = sample_prefixes(lm, self.prefixes, generator)
+        return texts, self.prefixes.separator, generator.initial_seed()
 
 
 def _only(facts: Sequence[Fact]) -> Fact:
@@ -243,21 +241,3 @@ def _only(facts: Sequence[Fact]) -> Fact:
         found = "a bare Fact" if isinstance(facts, Fact) else f"{len(facts)} facts"
         raise InputError(f"ROME inserts one fact at a time, {found} given: pass a list with one fact")
     return facts[0]
-
-
-def _factorised(statistics: SecondMoment | FactorisedMoment) -> FactorisedMoment:
-    return statistics.factorise() if isinstance(statistics, SecondMoment) else statistics
-
-
-def _provenance(
-    editor: ROME, lm: LanguageModel, fact: Fact, seed: int | None, prefixes: tuple[str, ...]
-) -> Provenance:
-    return Provenance(
-        editor=type(editor).__name__,
-        settings=json.loads(json.dumps(asdict(editor))),  # as a file gives them back
-        facts=(fact,),
-        model=lm.name,
-        seed=seed,
-        prefixes=prefixes,
-        versions={name: version(name) for name in ("knowedit", "torch", "transformers")},
-    )

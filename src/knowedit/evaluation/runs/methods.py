@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol, TypeAlias, cast
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import torch
 
 from knowedit.editing.edit import Edit
-from knowedit.editing.editor import Editor
+from knowedit.editing.editor import prepared, settings_of
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel
 
@@ -64,14 +64,6 @@ class Unedited:
         return Prepared(lambda *_: None, {})
 
 
-class PlainEditor(Editor, Protocol):
-    """An editor that needs nothing but the model, the fact and a generator."""
-
-    def resolve(self, lm: LanguageModel) -> PlainEditor:
-        """The same editor with everything filled in that depends on the model."""
-        ...
-
-
 @dataclass(frozen=True)
 class Plain:
     """An editor that needs nothing but the model, such as fine-tuning.
@@ -95,9 +87,10 @@ class Plain:
         Raises:
             InputError: no layer is known for the model, or it has no such layer.
         """
-        editor: PlainEditor = self.editor.resolve(lm)
+        editor = prepared(self.editor, lm)
 
         def make(fact: Fact, generator: torch.Generator) -> Edit:
-            return editor.edit(lm, [fact], generator=generator)
+            edit: Edit = editor.edit(lm, [fact], generator=generator)
+            return edit
 
-        return Prepared(make, asdict(cast(Any, editor)) | {"editor": type(editor).__name__})
+        return Prepared(make, settings_of(editor))

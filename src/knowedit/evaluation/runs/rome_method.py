@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from knowedit.editing.edit import Edit
+from knowedit.editing.editor import settings_of
 from knowedit.editing.rome.rome import ROME
-from knowedit.editing.statistics.files import load_second_moment
-from knowedit.editing.statistics.second_moments import second_moment
 from knowedit.evaluation.runs.methods import Prepared
 from knowedit.facts import Fact
-from knowedit.models import LanguageModel, tensor_digest
+from knowedit.models import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,9 @@ class RomeMethod:
             InputError: no layer is known, or no statistics of it.
             SingularError: statistics of less than full rank.
         """
-        layer = self.editor.resolve_layer(lm)
-        moment = (
-            load_second_moment(self.statistics, lm, layer) if self.statistics else second_moment(lm, layer)
-        )
-        factor = moment.factorise()
+        editor = replace(self.editor, statistics=self.statistics).prepared(lm)
 
         def make(fact: Fact, generator: torch.Generator) -> Edit:
-            return self.editor.edit(lm, [fact], generator=generator, statistics=factor)
+            return editor.edit(lm, [fact], generator=generator)
 
-        statistics = {"tokens": moment.count, "sha256": tensor_digest(torch.as_tensor(moment.raw_sum))}
-        settings = asdict(self.editor) | {"editor": "ROME", "layer": layer, "statistics": statistics}
-        return Prepared(make, settings)
+        return Prepared(make, settings_of(editor))
