@@ -96,7 +96,7 @@ class Odd:
 
 def test_a_dataclass_gives_its_fields_and_refuses_what_json_cannot_hold():
     assert settings_of(Odd(None)) == {"how": None, "sizes": [1, 2], "file": "a/b", "editor": "Odd"}
-    with pytest.raises(InputError, match="Odd.how is a Tensor, which JSON cannot hold"):
+    with pytest.raises(InputError, match=r"Odd\.how is a Tensor, which JSON cannot hold"):
         settings_of(Odd(torch.zeros(1)))
 
 
