@@ -19,8 +19,8 @@ import torch
 import knowedit
 from knowedit.evaluation import (
     TEST_FILE,
-    Measures,
-    TextMeasures,
+    Scorer,
+    TextScorer,
     TfIdf,
     load_records,
     score_record,
@@ -46,18 +46,18 @@ def library_texts(lm, prompts, count):
     ]
 
 
-def plain(lm, record, measures):
+def plain(lm, record, scorer):
     found = oracles.probabilities(lm, record)
-    if measures.texts is not None:
-        texts = library_texts(lm, record.generation_prompts, measures.texts.new_tokens)
+    if scorer.texts is not None:
+        texts = library_texts(lm, record.generation_prompts, scorer.texts.new_tokens)
         oracles.essence(lm, record)
-        measures.texts.tfidf.similarity(" ".join(texts), " ".join(record.reference_texts))
+        scorer.texts.tfidf.similarity(" ".join(texts), " ".join(record.reference_texts))
         list(map(text_entropy, texts))
     return [new for new, _ in found]
 
 
-def ours(lm, record, measures):
-    return torch.cat([pair.new for pair in score_record(lm, record, measures).groups.values()]).tolist()
+def ours(lm, record, scorer):
+    return torch.cat([pair.new for pair in score_record(lm, record, scorer).groups.values()]).tolist()
 
 
 @pytest.mark.slow
@@ -71,11 +71,11 @@ def test_a_record_is_scored_faster_than_by_a_plain_loop(name, generation, capsys
         records = [replace(one, generation_prompts=(one.generation_prompts * 4)[:10]) for one in records]
     tfidf = TfIdf.fit([text for record in records for text in record.reference_texts])
     # Greedy and to the full length, so that both sides generate the same tokens.
-    texts = TextMeasures(tfidf, top_k=None, stop_at_end=False) if generation != "no texts" else None
+    texts = TextScorer(tfidf, top_k=None, stop_at_end=False) if generation != "no texts" else None
     best, results = dict.fromkeys(("ours", "plain"), float("inf")), {}
     for way in (ours, plain) * ROUNDS:
         begin = time.perf_counter()
-        results[way.__name__] = [way(lm, record, Measures(texts=texts)) for record in records]
+        results[way.__name__] = [way(lm, record, Scorer(texts=texts)) for record in records]
         best[way.__name__] = min(best[way.__name__], time.perf_counter() - begin)
     for found, expected in zip(results["ours"], results["plain"], strict=True):
         assert found == pytest.approx(expected, abs=1e-5 * max(expected))

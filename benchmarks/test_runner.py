@@ -23,11 +23,10 @@ from knowedit.evaluation import (
     EditingPlan,
     EvaluationRun,
     InProcess,
-    Measures,
     RecordScores,
     RomeMethod,
-    Table2Scores,
-    TextMeasures,
+    Scorer,
+    TextScorer,
     TfIdf,
     Unedited,
     load_records,
@@ -123,12 +122,12 @@ def test_a_run_beside_a_plain_loop(method, texts, tmp_path, capsys):
     torch.set_num_threads(1)
     lm = knowedit.load("organism-gpt2")
     records = load_records(lm.folder / TEST_FILE)[:RECORDS]
-    measures = Measures()
+    scorer = Scorer()
     if texts:
         references = [text for record in records for text in record.reference_texts]
-        measures = Measures(texts=TextMeasures(TfIdf.fit(references), new_tokens=NEW_TOKENS))
+        scorer = Scorer(texts=TextScorer(TfIdf.fit(references), new_tokens=NEW_TOKENS))
     how = RomeMethod() if method == "rome" else Unedited()
-    plan = EditingPlan("organism-gpt2", how, scorer=Table2Scores(measures))
+    plan = EditingPlan("organism-gpt2", how, scorer=scorer)
     station = plan.on(lm)
     prefixes = drawn_prefixes(lm, records) if method == "rome" else {}
     moment = torch.as_tensor(second_moment(lm, ROME.paper().prepared(lm).layer).raw_sum).double()
@@ -150,6 +149,6 @@ def test_a_run_beside_a_plain_loop(method, texts, tmp_path, capsys):
     by_case = {outcome.case_id: outcome for outcome in done.outcomes}
     for record, values in zip(records, expected, strict=True):
         scores = RecordScores.from_json(by_case[record.case_id].scores)
-        ours = [pair.new for pair in (scores.prompt, scores.paraphrases, scores.neighbourhood)]
+        ours = [pair.new for pair in (scores.prompt, scores.paraphrases, scores.neighborhood)]
         theirs = torch.tensor(values[: len(values) // 2], dtype=torch.float64)
         assert float((torch.cat(ours) - theirs).abs().max()) < 1e-4

@@ -13,7 +13,6 @@ from knowedit.evaluation import Pair, Record, RecordScores
 from knowedit.evaluation.runs.evaluate import EvaluationRun
 from knowedit.evaluation.runs.executors import InProcess
 from knowedit.evaluation.runs.folder import Outcome, Run
-from knowedit.evaluation.scores.perplexity import TextLikelihood
 from knowedit.evaluation.scores.texts import TextScores
 from knowedit.facts import Fact
 
@@ -52,7 +51,7 @@ def scores(
     texts = TextScores(
         entropies=(entropy + little, entropy),
         consistency=consistency + little / 10,
-        essence=(TextLikelihood(essence, 20),),
+        essence=((essence, 20),),
     )
     return RecordScores(
         pair(prompt, 1), pair(paraphrases, 2), pair(neighbourhood, 10), texts, case_id=record.case_id

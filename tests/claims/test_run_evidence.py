@@ -261,8 +261,10 @@ def go(folder: Path, *more: str) -> int:
 def test_what_the_command_makes_is_evidence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    measures = evaluate_module.TextMeasures
-    monkeypatch.setattr(evaluate_module, "TextMeasures", lambda tfidf: measures(tfidf, new_tokens=8))
+    scorer = evaluate_module.TextScorer
+    monkeypatch.setattr(
+        evaluate_module, "TextScorer", lambda tfidf, **more: scorer(tfidf, new_tokens=8, **more)
+    )
     assert go(tmp_path) == 0
     made = read_run(tmp_path / MODEL / "none")
     assert made.digest[:16] in capsys.readouterr().out

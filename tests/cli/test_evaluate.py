@@ -54,8 +54,10 @@ def test_it_says_what_it_found(run, here, runs):
 
 
 def test_texts_are_measured_by_default(run, here, monkeypatch):
-    measures = evaluate_module.TextMeasures
-    monkeypatch.setattr(evaluate_module, "TextMeasures", lambda tfidf: measures(tfidf, new_tokens=8))
+    scorer = evaluate_module.TextScorer
+    monkeypatch.setattr(
+        evaluate_module, "TextScorer", lambda tfidf, **more: scorer(tfidf, new_tokens=8, **more)
+    )
     text = run("evaluate", "--method", "none", "--limit", 2, "--out", "o", "--json").stdout
     found = json.loads(text)
     assert {"GE", "RS", "Essence"} <= set(found["columns"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from knowedit.evaluation.scores.measures import TextMeasures
+from knowedit.evaluation.scores.texts import TextScorer
 from tests.models.oracles import full_logits
 
 
@@ -28,11 +28,11 @@ def probabilities(lm, record, *, per_token=False):
     return found
 
 
-def texts(lm, record, measures: TextMeasures, generator=None):
+def texts(lm, record, scorer: TextScorer, generator=None):
     """Each text on its own, with the cache on."""
-    drawn = {"generator": generator, "top_k": measures.top_k} if measures.top_k else {}
+    drawn = {"generator": generator, "top_k": scorer.top_k} if scorer.top_k else {}
     return [
-        lm.generate(prompt, measures.new_tokens, stop_at_eos=measures.stop_at_end, **drawn)
+        lm.generate(prompt, scorer.new_tokens, stop_at_eos=scorer.stop_at_end, **drawn)
         for prompt in record.generation_prompts
     ]
 

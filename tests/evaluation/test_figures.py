@@ -21,7 +21,6 @@ from knowedit.evaluation import (
     RecordScores,
     Row,
     Run,
-    TextLikelihood,
     TextScores,
     make_table,
     paper_rows,
@@ -63,7 +62,7 @@ def pair(probabilities, good):
 
 
 def texts(value):
-    return TextScores((4 + value,), value / 2, (TextLikelihood(-10 * value - 1, 5),))
+    return TextScores((4 + value,), value / 2, ((-10 * value - 1, 5),))
 
 
 def run(method="ROME", *, seed=0, records=9, measured=True, failed=0, model="m", sha="r", shift=0.5):
@@ -329,7 +328,7 @@ def test_bins_hold_every_value_and_far_perplexities_are_on_a_logarithmic_axis():
 def test_a_logarithmic_axis_has_round_ticks():
     far = run("KN", seed=3)
     last = RecordScores.from_json(far.outcomes[-1].scores)
-    far_text = replace(texts(0.5), essence=(TextLikelihood(-100.0, 10),))
+    far_text = replace(texts(0.5), essence=((-100.0, 10),))
     outcome = Outcome(99, replace(last, texts=far_text).to_json())
     axes = distributions([replace(far, outcomes=(*far.outcomes[:-1], outcome))], ["Essence"]).axes[0]
     assert axes.get_xscale() == "log"
@@ -386,7 +385,7 @@ def test_bars_of_rows_with_other_columns():
 def one_infinite():
     found = run(records=1)
     scores = RecordScores.from_json(found.outcomes[0].scores)
-    text = replace(texts(0.5), essence=(TextLikelihood(-math.inf, 1),))
+    text = replace(texts(0.5), essence=((-math.inf, 1),))
     return replace(found, outcomes=(Outcome(0, replace(scores, texts=text).to_json()),))
 
 

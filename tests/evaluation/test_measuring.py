@@ -13,9 +13,9 @@ from knowedit.editing import ROME, FineTuning
 from knowedit.errors import InputError, NumericalError
 from knowedit.evaluation import (
     TEST_FILE,
-    Measures,
     RecordScores,
-    TextMeasures,
+    Scorer,
+    TextScorer,
     TfIdf,
     load_records,
     score_record,
@@ -28,7 +28,6 @@ from knowedit.evaluation.runs.job import EditingPlan
 from knowedit.evaluation.runs.methods import Plain, Prepared, Unedited
 from knowedit.evaluation.runs.rome_method import RomeMethod
 from knowedit.evaluation.runs.seeds import record_generator, record_seed
-from knowedit.evaluation.scores.scoring import Table2Scores
 from knowedit.models import fingerprint
 
 MODEL = "organism-gpt2"
@@ -75,16 +74,16 @@ def test_the_unedited_model_is_a_method(lm, records):
 
 def test_text_is_drawn_by_the_record_and_not_by_the_editor(lm, records, rome):
     """The same draws for every method, so that differences between methods vary less."""
-    texts = TextMeasures(TfIdf.fit(list(records[0].reference_texts)), new_tokens=5)
-    plan = EditingPlan(MODEL, Unedited(), 5, Table2Scores(Measures(texts=texts)))
+    texts = TextScorer(TfIdf.fit(list(records[0].reference_texts)), new_tokens=5)
+    plan = EditingPlan(MODEL, Unedited(), 5, Scorer(texts=texts))
     station = plan.on(lm)
     found = station.measure(records[0]).scores
     generator = record_generator(5, records[0].case_id, "texts")
-    assert found == score_record(lm, records[0], plan.scorer.measures, generator=generator).to_json()
+    assert found == score_record(lm, records[0], plan.scorer, generator=generator).to_json()
     assert station.measure(records[0]).scores == found
     assert station.identity["scores"]["texts"]["tfidf"] == texts.tfidf.digest
     assert station.identity["scores"]["texts"]["new_tokens"] == 5
-    without = replace(plan, scorer=replace(plan.scorer, keep_texts=False)).on(lm)
+    without = replace(plan, scorer=Scorer(texts=replace(texts, kept=False))).on(lm)
     dropped = without.measure(records[0]).scores
     assert dropped == found | {"texts": found["texts"] | {"generated": None}}
     assert RecordScores.from_json(dropped).columns == RecordScores.from_json(found).columns

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,16 +14,15 @@ from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation import (
     COLUMNS,
     COMPOSITE,
-    Measures,
+    SCORES_VERSION,
     Pair,
     Record,
     RecordScores,
-    TextLikelihood,
-    TextMeasures,
+    Scorer,
+    TextScorer,
     TextScores,
     TfIdf,
     harmonic_mean,
-    paired_difference,
     score_record,
     summarise,
     text_entropy,
@@ -32,7 +32,7 @@ from tests.evaluation import oracles
 from tests.evaluation.test_scores import RECORD
 
 TFIDF = TfIdf.fit(["the piano", "a trumpet plays", "Miles Davis"])
-GREEDY = TextMeasures(TFIDF, new_tokens=8, top_k=None, stop_at_end=False)
+GREEDY = TextScorer(TFIDF, new_tokens=8, top_k=None, stop_at_end=False)
 P = st.lists(st.floats(0, 1), min_size=1, max_size=4)
 
 
@@ -52,8 +52,8 @@ def test_a_record_equals_the_plain_loop(family, probability):
     for new in ("piano", "trumpet music", "New York City piano"):
         request = RECORD["requested_rewrite"] | {"target_new": {"str": new}}
         one = record(requested_rewrite=request)
-        found = score_record(family, one, Measures(probability))
-        pairs = [found.prompt, found.paraphrases, found.neighbourhood]
+        found = score_record(family, one, Scorer(probability))
+        pairs = [found.prompt, found.paraphrases, found.neighborhood]
         expected = oracles.probabilities(family, one, per_token=probability == "per-token")
         close(torch.cat([pair.new for pair in pairs]), [new for new, _ in expected])
         close(torch.cat([pair.true for pair in pairs]), [true for _, true in expected])
@@ -62,18 +62,18 @@ def test_a_record_equals_the_plain_loop(family, probability):
 def test_generated_texts_and_essence_equal_the_plain_loop(tiny_gpt2, tiny_gptj):
     for lm in (tiny_gpt2, tiny_gptj):
         one = record(essence_texts=["Miles Davis plays.", "Davis was born in Paris"])
-        texts = score_record(lm, one, Measures(texts=GREEDY)).texts
+        texts = score_record(lm, one, Scorer(texts=GREEDY)).texts
         assert list(texts.generated) == oracles.texts(lm, one, GREEDY)
         assert texts.entropies == tuple(map(text_entropy, texts.generated))
         references = " ".join(one.reference_texts)
         assert texts.consistency == TFIDF.similarity(" ".join(texts.generated), references)
         for part, (log, predicted) in zip(texts.essence, oracles.essence(lm, one), strict=True):
-            assert part.predicted == predicted
-            assert part.log_probability == pytest.approx(log, rel=1e-5)
+            assert part[1] == predicted
+            assert part[0] == pytest.approx(log, rel=1e-5)
 
 
 def test_drawn_text_follows_the_generator_and_nothing_else(tiny_gpt2):
-    drawn = Measures(texts=replace(GREEDY, top_k=5, samples=2))
+    drawn = Scorer(texts=replace(GREEDY, top_k=5, samples=2))
     seeded = lambda seed: torch.Generator().manual_seed(seed)  # noqa: E731
     first, second, other = (
         score_record(tiny_gpt2, record(), drawn, generator=seeded(seed)).texts.generated for seed in (1, 1, 2)
@@ -86,7 +86,7 @@ def test_drawn_text_follows_the_generator_and_nothing_else(tiny_gpt2):
 
 def test_the_prompt_can_be_left_out_of_the_text(tiny_gpt2):
     whole, bare = (
-        score_record(tiny_gpt2, record(), Measures(texts=replace(GREEDY, with_prompt=kept))).texts.generated
+        score_record(tiny_gpt2, record(), Scorer(texts=replace(GREEDY, with_prompt=kept))).texts.generated
         for kept in (True, False)
     )
     assert whole == tuple(
@@ -104,7 +104,7 @@ def test_essence_is_of_the_subject_and_not_of_the_target(tiny_gpt2):
                 essence_texts=texts,
                 requested_rewrite=RECORD["requested_rewrite"] | {"target_new": {"str": new}},
             ),
-            Measures(texts=GREEDY),
+            Scorer(texts=GREEDY),
         ).value("Essence")
         for new in ("piano", "music")
     ]
@@ -123,7 +123,7 @@ MISSING = {
 @pytest.mark.parametrize("field", MISSING)
 def test_what_a_record_lacks_is_not_measured(tiny_gpt2, field):
     one = replace(record(), **{field: None})
-    scores = score_record(tiny_gpt2, one, Measures(texts=GREEDY))
+    scores = score_record(tiny_gpt2, one, Scorer(texts=GREEDY))
     assert {key for key, value in scores.columns.items() if value is None} == MISSING[field]
     with pytest.raises(InputError, match="NOT MEASURED"):
         scores.value(min(MISSING[field]))
@@ -135,17 +135,35 @@ def made(case_id, new, true, texts=None):
     return RecordScores(pair, pair, pair, texts, case_id=case_id)
 
 
-TEXT = TextScores((1.5, 0.1), 0.1 + 0.2, (TextLikelihood(-1.1, 3),), ("one", "two"))
+TEXT = TextScores((1.5, 0.1), 0.1 + 0.2, ((-1.1, 3),), ("one", "two"))
 
 
 @given(P)
 def test_scores_survive_json_bit_for_bit_with_or_without_texts(values):
     scores = made(3, values, values[::-1], TEXT)
-    for kept in (True, False):
-        again = RecordScores.from_json(json.loads(json.dumps(scores.to_json(generated=kept))))
+    for generated in (("one", "two"), None):
+        given = replace(scores, texts=replace(TEXT, generated=generated))
+        again = RecordScores.from_json(json.loads(json.dumps(given.to_json())))
         assert again.columns == scores.columns
         assert again.prompt.new.tolist() == values
-        assert again.texts.generated == (("one", "two") if kept else None)
+        assert again.texts == given.texts
+
+
+def test_lines_of_the_first_version_are_read_and_written_as_they_are():
+    files = sorted((Path(__file__).parents[1] / "data" / "v0.1.0").glob("run-*/records.jsonl"))
+    for line in [line for file in files for line in file.read_text().splitlines()]:
+        scores = json.loads(line)["scores"]
+        assert RecordScores.from_json(scores).to_json() == scores
+    assert files
+
+
+def test_the_identity_of_a_scorer_is_json_with_all_settings_and_the_version():
+    found = Scorer(texts=GREEDY).identity
+    assert json.loads(json.dumps(found)) == found
+    assert found["version"] == SCORES_VERSION
+    assert found["texts"].keys() == {item.name for item in fields(TextScorer)}
+    assert found["texts"]["tfidf"] == TFIDF.digest
+    assert Scorer().identity == {"version": SCORES_VERSION, "probability": "joint", "texts": None}
 
 
 def test_bad_json_of_scores_is_refused():
@@ -211,11 +229,11 @@ def test_the_normal_interval_is_not_the_standard_deviation():
 
 def test_differences_are_paired_by_record():
     better = [made(one.case_id, (one.prompt.new + 0.125).tolist(), [0.45]) for one in MANY]
-    found = paired_difference(better[::-1], MANY, np.random.default_rng(0))["EM"]
+    found = summarise(better[::-1], np.random.default_rng(0), minus=MANY)["EM"]
     assert (found.mean, found.low, found.high) == pytest.approx((0.125, 0.125, 0.125))
     for wrong in (MANY[:-1], [*MANY, MANY[0]], [replace(MANY[0], case_id=None)]):
         with pytest.raises(InputError, match=r"pairs (need|are)"):
-            paired_difference(wrong, MANY, np.random.default_rng(0))
+            summarise(wrong, np.random.default_rng(0), minus=MANY)
 
 
 def test_the_composite_is_marked_as_not_in_v1():
@@ -228,9 +246,9 @@ def test_the_composite_is_marked_as_not_in_v1():
     assert tuple(COLUMNS) == ("ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS", "Essence")
 
 
-def test_measures_that_make_no_sense_are_refused():
+def test_scorers_that_make_no_sense_are_refused():
     for wrong in ({"new_tokens": 0}, {"samples": 2, "top_k": None}, {"top_k": 0}):
         with pytest.raises(InputError):
-            TextMeasures(TFIDF, **wrong)
+            TextScorer(TFIDF, **wrong)
     with pytest.raises(InputError, match="joint or per-token"):
-        Measures("geometric")
+        Scorer("geometric")

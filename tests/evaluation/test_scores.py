@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.evaluation import Pair, Record, RecordScores, load_records, pair_probabilities, score_record
+from knowedit.evaluation import Pair, Record, RecordScores, load_records, score_record
 from tests.models.oracles import full_logits
 
 RECORD = {
@@ -38,7 +38,7 @@ def slow_probability(lm, prompt, target) -> float:
 
 def test_probabilities_are_joint_and_of_the_right_prompt(family):
     prompts = RECORD["neighborhood_prompts"]
-    pair = pair_probabilities(family, prompts, "piano", "trumpet")
+    pair = Pair.measure(family, prompts, "piano", "trumpet")
     for i, prompt in enumerate(prompts):
         assert float(pair.new[i]) == pytest.approx(slow_probability(family, prompt, "piano"), rel=1e-3)
         assert float(pair.true[i]) == pytest.approx(slow_probability(family, prompt, "trumpet"), rel=1e-3)
@@ -50,7 +50,7 @@ def test_a_record_is_scored_group_by_group(family):
     groups = [
         ((record.fact.text,), scores.prompt),
         (record.paraphrase_prompts, scores.paraphrases),
-        (record.neighborhood_prompts, scores.neighbourhood),
+        (record.neighborhood_prompts, scores.neighborhood),
     ]
     for prompts, pair in groups:
         expected = [slow_probability(family, prompt, "piano") for prompt in prompts]
@@ -63,7 +63,7 @@ def test_columns_on_a_hand_computed_case():
     scores = RecordScores(
         prompt=Pair(t([0.9]).double(), t([0.05]).double()),
         paraphrases=Pair(t([0.6, 0.1]).double(), t([0.2, 0.4]).double()),
-        neighbourhood=Pair(t([0.1, 0.5, 0.2, 0.0]).double(), t([0.7, 0.4, 0.2, 0.6]).double()),
+        neighborhood=Pair(t([0.1, 0.5, 0.2, 0.0]).double(), t([0.7, 0.4, 0.2, 0.6]).double()),
     )
     expected = {"ES": 1.0, "EM": 0.85, "PS": 0.5, "PM": 0.05, "NS": 0.5, "NM": 0.275}
     assert {key: scores.columns[key] for key in expected} == pytest.approx(expected, abs=1e-6)

@@ -155,8 +155,8 @@ def _table(story: Story) -> Table:
         (
             "others, which must stay",
             story.record.neighborhood_prompts or (),
-            before.neighbourhood,
-            after.neighbourhood,
+            before.neighborhood,
+            after.neighborhood,
         ),
     ]
     for title, prompts, old, new in groups:

@@ -18,7 +18,7 @@ from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, 
 from knowedit.cli.table import print_table
 from knowedit.editing import EDITORS, label_of, make_editor
 from knowedit.errors import InputError
-from knowedit.evaluation import TEST_FILE, Measures, TextMeasures, TfIdf, iter_records
+from knowedit.evaluation import TEST_FILE, Scorer, TextScorer, TfIdf, iter_records
 from knowedit.evaluation.runs.evaluate import EvaluationRun
 from knowedit.evaluation.runs.executors import Executor
 from knowedit.evaluation.runs.folder import Outcome, Run
@@ -26,7 +26,6 @@ from knowedit.evaluation.runs.job import EditingPlan
 from knowedit.evaluation.runs.methods import Method, Plain, Unedited
 from knowedit.evaluation.runs.processes import Processes
 from knowedit.evaluation.runs.tables import make_table, run_row
-from knowedit.evaluation.scores.scoring import Table2Scores
 
 METHODS: Final = ("none", *EDITORS)
 LABELS: Final = {"ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit", "rome": "ROME"}
@@ -96,16 +95,16 @@ class EvaluateRequest:
             raise InputError(f"{self.model} has no {TEST_FILE}: give counterfact.json with --records")
         return self.records or own
 
-    def scorer(self) -> Table2Scores:
+    def scorer(self) -> Scorer:
         """The scores.
 
         Raises:
             InputError: no TF-IDF model can be had.
         """
         if not self.texts:
-            return Table2Scores()
+            return Scorer()
         tfidf = TfIdf.load(self.tfidf) if self.tfidf else TfIdf.fit(self._reference_texts())
-        return Table2Scores(Measures(texts=TextMeasures(tfidf)), self.keep_texts)
+        return Scorer(texts=TextScorer(tfidf, kept=self.keep_texts))
 
     def _reference_texts(self) -> list[str]:
         """The different reference texts of the whole file, whatever the limit."""

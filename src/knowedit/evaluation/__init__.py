@@ -20,14 +20,13 @@ from knowedit.evaluation.runs.sweep import PointScores, Sweep, SweepPoint, read_
 from knowedit.evaluation.runs.sweep_rows import SweepRow
 from knowedit.evaluation.runs.table_text import csv_text, markdown
 from knowedit.evaluation.runs.tables import Row, Table, make_table, paper_rows, run_row
-from knowedit.evaluation.scores.columns import COLUMNS, COMPOSITE, Column, harmonic_mean
-from knowedit.evaluation.scores.entropy import ngram_entropy, text_entropy, words_and_marks
-from knowedit.evaluation.scores.measures import Measures, TextMeasures
-from knowedit.evaluation.scores.perplexity import TextLikelihood, perplexity, text_likelihoods
-from knowedit.evaluation.scores.record_scores import Pair, RecordScores, pair_probabilities, score_record
-from knowedit.evaluation.scores.scoring import Scorer, Table2Scores
-from knowedit.evaluation.scores.summary import paired_difference, summarise
-from knowedit.evaluation.scores.texts import TextScores
+from knowedit.evaluation.scores.columns import COLUMNS, COMPOSITE, SCORES_VERSION, Column, harmonic_mean
+from knowedit.evaluation.scores.entropy import text_entropy, words_and_marks
+from knowedit.evaluation.scores.perplexity import perplexity, text_likelihoods
+from knowedit.evaluation.scores.record_scores import Pair, RecordScores
+from knowedit.evaluation.scores.scorer import Scorer, score_record
+from knowedit.evaluation.scores.summary import summarise
+from knowedit.evaluation.scores.texts import TextScorer, TextScores
 from knowedit.evaluation.scores.tfidf import TfIdf
 from knowedit.intervals import Interval
 
@@ -35,6 +34,7 @@ __all__ = [
     "COLUMNS",
     "COMPOSITE",
     "OFFICIAL_SHA256",
+    "SCORES_VERSION",
     "TEST_FILE",
     "TRAIN_FILE",
     "Check",
@@ -47,7 +47,6 @@ __all__ = [
     "Executor",
     "InProcess",
     "Interval",
-    "Measures",
     "Method",
     "Outcome",
     "Pair",
@@ -69,9 +68,7 @@ __all__ = [
     "SweepRow",
     "Table",
     "Table1",
-    "Table2Scores",
-    "TextLikelihood",
-    "TextMeasures",
+    "TextScorer",
     "TextScores",
     "TfIdf",
     "Unedited",
@@ -86,9 +83,6 @@ __all__ = [
     "load_records",
     "make_table",
     "markdown",
-    "ngram_entropy",
-    "pair_probabilities",
-    "paired_difference",
     "paper_rows",
     "perplexity",
     "read_run",

@@ -16,7 +16,7 @@ from knowedit.evaluation.runs.code_digest import code_digest
 from knowedit.evaluation.runs.folder import Outcome
 from knowedit.evaluation.runs.methods import MakeEdit, Method
 from knowedit.evaluation.runs.seeds import record_generator
-from knowedit.evaluation.scores.scoring import Scorer, Table2Scores
+from knowedit.evaluation.scores.scorer import Scorer
 from knowedit.models import Fingerprint, LanguageModel, fingerprint, load
 from knowedit.runs import canonical
 
@@ -69,7 +69,7 @@ class EditingPlan:
     model: str
     method: Method
     seed: int = 0
-    scorer: Scorer = field(default_factory=Table2Scores)
+    scorer: Scorer = field(default_factory=Scorer)
     device: str = "cpu"
 
     def open(self) -> Editing:

@@ -1,10 +1,17 @@
-"""What each column of Table 2 is: unit, direction, equation, and the scale it is printed on."""
+"""What each column of Table 2 is: unit, direction, equation, and the scale it is printed on.
+
+A new score of texts touches two files: its `Column` here, with `SCORES_VERSION` raised, and ``texts.py``, where
+`TextScores` holds what it is computed from and `TextScorer.score` measures that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
+
+SCORES_VERSION: Final = 1
+"""Raised by hand when the value of a column may change, or a column is added: it is part of a run's identity."""
 
 
 @dataclass(frozen=True)

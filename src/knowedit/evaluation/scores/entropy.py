@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
-TOKENIZER: Final = "words-and-marks"
-"""The name of `words_and_marks`: an entropy belongs to a tokenizer."""
-
-WEIGHTS: Final = {2: 1 / 3, 3: 2 / 3}
+WEIGHTS: Final[Mapping[int, float]] = MappingProxyType({2: 1 / 3, 3: 2 / 3})
+"""How much bigrams and trigrams count in GE."""
 
 _TOKEN: Final = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
@@ -25,7 +24,7 @@ def words_and_marks(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-def ngram_entropy(tokens: Sequence[Hashable], n: int) -> float:
+def _ngram_entropy(tokens: Sequence[Hashable], n: int) -> float:
     """The entropy −Σ f log₂ f of the frequencies of n-grams, in bits; higher is more varied.
 
     From 0 (one n-gram again and again, or none) to log₂ of the number of n-grams (all different).
@@ -35,10 +34,14 @@ def ngram_entropy(tokens: Sequence[Hashable], n: int) -> float:
     return max(0.0, -math.fsum(c / total * math.log2(c / total) for c in grams.values()))
 
 
-def text_entropy(text: str) -> float:
+def text_entropy(text: str, weights: Mapping[int, float] = WEIGHTS) -> float:
     """GE of one text: ⅓ bigram + ⅔ trigram entropy of `words_and_marks`, in bits; higher is better.
 
     The released code writes the weights as ⅔ and 4⁄3 and halves the sum, which is the same. Table 2 is × 100.
+
+    Args:
+        text: any text.
+        weights: n and the weight of the entropy of n-grams.
     """
     tokens = words_and_marks(text)
-    return sum(weight * ngram_entropy(tokens, n) for n, weight in WEIGHTS.items())
+    return sum(weight * _ngram_entropy(tokens, n) for n, weight in weights.items())

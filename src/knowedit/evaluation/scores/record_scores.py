@@ -1,20 +1,23 @@
-"""What one record says about a model: the nine columns of Table 2 (Section 5.2, Eqn. 9 and 10)."""
+"""The scores of one record: the nine columns of Table 2 (Section 5.2, Eqn. 9 and 10), and their JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.evaluation.records.record import Record
 from knowedit.evaluation.scores.columns import COLUMNS
-from knowedit.evaluation.scores.measures import Measures, Probability
-from knowedit.evaluation.scores.texts import TextScores, score_texts
+from knowedit.evaluation.scores.texts import TextScores
 from knowedit.models import LanguageModel, target_token_log_probabilities
+
+Probability = Literal["joint", "per-token"]
+
+GROUPS: Final = {"prompt": "prompt", "paraphrases": "paraphrases", "neighborhood": "neighbourhood"}
+"""The groups of a record's prompts, and what each is called in JSON."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,36 @@ class Pair:
 
     new: Tensor
     true: Tensor
+
+    @classmethod
+    def measure(
+        cls,
+        lm: LanguageModel,
+        prompts: Sequence[str],
+        new: str,
+        true: str,
+        probability: Probability = "joint",
+    ) -> Pair:
+        """P[o* | prompt] and P[o_c | prompt], all tokens of each, by teacher forcing in one batch.
+
+        Args:
+            lm: the model as it is now.
+            prompts: full texts.
+            new: o*.
+            true: o_c.
+            probability: ``joint`` is P[o | p] of all the object's tokens (Section 5.2); ``per-token`` is its
+                geometric mean over the tokens, as in the released code.
+
+        Raises:
+            InputError: no prompts, or an object that does not follow a prompt.
+        """
+        asked = [(prompt, target) for target in (new, true) for prompt in prompts]
+        logs = target_token_log_probabilities(lm, asked, batch_size=max(32, len(asked)))
+        sums = torch.stack([log.sum() for log in logs]).double()
+        if probability == "per-token":
+            sums = sums / torch.tensor([len(log) for log in logs], device=sums.device)
+        found = sums.exp().cpu()
+        return cls(found[: len(prompts)], found[len(prompts) :])
 
     @property
     def success(self) -> float:
@@ -60,15 +93,15 @@ class RecordScores:
     Attributes:
         prompt: after the request itself.
         paraphrases: after its paraphrases; None where the record has none.
-        neighbourhood: after prompts about other subjects of which o_c is true; None where it has none.
+        neighborhood: after prompts about other subjects of which o_c is true; None where it has none.
         texts: what was measured on texts, or None.
-        probability: what the probabilities are, see `Measures`.
+        probability: what the probabilities are, see `Pair.measure`.
         case_id: the record's number.
     """
 
     prompt: Pair
     paraphrases: Pair | None
-    neighbourhood: Pair | None
+    neighborhood: Pair | None
     texts: TextScores | None = None
     probability: Probability = "joint"
     case_id: int | None = None
@@ -76,7 +109,7 @@ class RecordScores:
     @property
     def groups(self) -> dict[str, Pair]:
         """The groups of prompts that the record has, by name."""
-        found = {name: getattr(self, name) for name in _PAIRS}
+        found = {name: getattr(self, name) for name in GROUPS}
         return {name: pair for name, pair in found.items() if pair is not None}
 
     @property
@@ -88,9 +121,9 @@ class RecordScores:
         good = {
             "E": self.prompt,
             "P": self.paraphrases,
-            "N": None if self.neighbourhood is None else self.neighbourhood.swapped(),
+            "N": None if self.neighborhood is None else self.neighborhood.swapped(),
         }
-        found: dict[str, float | None] = {"GE": None, "RS": None, "Essence": None}
+        found: dict[str, float | None] = dict.fromkeys(COLUMNS)
         for key, pair in good.items():
             found[key + "S"] = None if pair is None else pair.success
             found[key + "M"] = None if pair is None else pair.magnitude
@@ -107,22 +140,18 @@ class RecordScores:
         if found is None:
             raise InputError(
                 f"{column} of record {self.case_id} is NOT MEASURED: give a record with the texts it needs, "
-                "and Measures that ask for it"
+                "and a Scorer with a TextScorer where they are generated"
             )
         return found
 
-    def to_json(self, *, generated: bool = True) -> dict[str, Any]:
-        """Everything the columns are computed from; floats come back bit for bit.
-
-        Args:
-            generated: whether the generated texts are kept; the columns do not need them.
-        """
-        pairs = {name: getattr(self, name) for name in _PAIRS}
+    def to_json(self) -> dict[str, Any]:
+        """Everything the columns are computed from; floats come back bit for bit."""
+        pairs = {key: getattr(self, name) for name, key in GROUPS.items()}
         return {
             "case_id": self.case_id,
             "probability": self.probability,
-            **{name: None if pair is None else pair.to_json() for name, pair in pairs.items()},
-            "texts": None if self.texts is None else self.texts.to_json(generated=generated),
+            **{key: None if pair is None else pair.to_json() for key, pair in pairs.items()},
+            "texts": None if self.texts is None else self.texts.to_json(),
         }
 
     @classmethod
@@ -133,97 +162,14 @@ class RecordScores:
             FileFormatError: a missing field or one of another type.
         """
         try:
-            paraphrases, neighbourhood = (
-                None if entry[name] is None else Pair.from_json(entry[name]) for name in _PAIRS[1:]
-            )
+            pairs = {
+                name: None if entry[key] is None and name != "prompt" else Pair.from_json(entry[key])
+                for name, key in GROUPS.items()
+            }
             texts = None if entry["texts"] is None else TextScores.from_json(entry["texts"])
-            prompt = Pair.from_json(entry["prompt"])
-            return cls(prompt, paraphrases, neighbourhood, texts, entry["probability"], entry["case_id"])
+            return cls(**pairs, texts=texts, probability=entry["probability"], case_id=entry["case_id"])  # type: ignore[arg-type]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileFormatError(
                 f"the scores of a record lack or misspell {error}: expected what RecordScores.to_json wrote; "
                 "score the record again"
             ) from None
-
-
-_PAIRS = ("prompt", "paraphrases", "neighbourhood")
-
-
-def pair_probabilities(
-    lm: LanguageModel, prompts: Sequence[str], new: str, true: str, probability: Probability = "joint"
-) -> Pair:
-    """P[o* | prompt] and P[o_c | prompt], all tokens of each, by teacher forcing.
-
-    Args:
-        lm: the model as it is now.
-        prompts: full texts.
-        new: o*.
-        true: o_c.
-        probability: see `Measures`.
-
-    Raises:
-        InputError: no prompts, or an object that does not follow a prompt.
-    """
-    asked = [(prompt, target) for target in (new, true) for prompt in prompts]
-    logs = target_token_log_probabilities(lm, asked, batch_size=max(32, len(asked)))
-    sums = torch.stack([log.sum() for log in logs]).double()
-    if probability == "per-token":
-        sums = sums / torch.tensor([len(log) for log in logs], device=sums.device)
-    found = sums.exp().cpu()
-    return Pair(found[: len(prompts)], found[len(prompts) :])
-
-
-def score_record(
-    lm: LanguageModel,
-    record: Record,
-    measures: Measures | None = None,
-    *,
-    generator: torch.Generator | None = None,
-) -> RecordScores:
-    """Score the model as it is now: call it inside and outside `Edit.applied` and compare.
-
-    Args:
-        lm: the model.
-        record: what to ask; a field that is None leaves its columns NOT MEASURED.
-        measures: by default joint probabilities and no text.
-        generator: draws the generated text; needed unless that is greedy.
-
-    Raises:
-        InputError: a record without a true object, or with empty lists of prompts; or no generator for text that is
-            to be drawn.
-    """
-    asked = measures or Measures()
-    _check(record)
-    fact = record.fact
-    groups = {"prompt": (fact.text,), **_prompt_groups(record)}
-    # One batch for all prompts and both objects: the model runs once.
-    prompts = [prompt for group in groups.values() for prompt in group]
-    pair = pair_probabilities(lm, prompts, fact.target_new, str(fact.target_true), asked.probability)
-    sizes = [len(group) for group in groups.values()]
-    parts = zip(groups, torch.split(pair.new, sizes), torch.split(pair.true, sizes), strict=True)
-    found = {name: Pair(new, true) for name, new, true in parts}
-    texts = None if asked.texts is None else score_texts(lm, record, asked.texts, generator)
-    return RecordScores(
-        found["prompt"],
-        found.get("paraphrases"),
-        found.get("neighbourhood"),
-        texts,
-        asked.probability,
-        record.case_id,
-    )
-
-
-def _prompt_groups(record: Record) -> dict[str, tuple[str, ...]]:
-    groups: dict[str, tuple[str, ...] | None] = {
-        "paraphrases": record.paraphrase_prompts,
-        "neighbourhood": record.neighborhood_prompts,
-    }
-    return {name: group for name, group in groups.items() if group is not None}
-
-
-def _check(record: Record) -> None:
-    if record.fact.target_true is None or not all(_prompt_groups(record).values()):
-        raise InputError(
-            f"record {record.case_id} lacks a true object, paraphrases or neighbourhood prompts: "
-            "these scores need all three; a field that the source does not have is None"
-        )

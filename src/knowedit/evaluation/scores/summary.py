@@ -21,7 +21,11 @@ _METHODS: Final[dict[str, Callable[[Sequence[float], np.random.Generator], Inter
 
 
 def summarise(
-    scores: Sequence[RecordScores], rng: np.random.Generator, *, method: Method = "bootstrap"
+    scores: Sequence[RecordScores],
+    rng: np.random.Generator,
+    *,
+    minus: Sequence[RecordScores] | None = None,
+    method: Method = "bootstrap",
 ) -> dict[str, Interval]:
     """The mean of each measured column, in the unit of one record, with its interval; records are the unit drawn.
 
@@ -31,33 +35,17 @@ def summarise(
     Args:
         scores: one a record.
         rng: draws the resamples; each column has a stream of its own.
+        minus: the same records in any order, for instance before an edit: the mean is that of the differences
+            ``scores − minus``, records drawn in pairs, in each column that both have.
         method: ``bootstrap`` (percentile) or ``normal`` (1.96 standard errors).
 
     Raises:
-        InputError: a method of another name.
+        InputError: a method of another name; or in pairs, records that are not the same ones, or that have no
+            number or the same number twice.
     """
-    return _intervals([[one] for one in scores], lambda values: values[0], rng, method)
-
-
-def paired_difference(
-    after: Sequence[RecordScores],
-    before: Sequence[RecordScores],
-    rng: np.random.Generator,
-    *,
-    method: Method = "bootstrap",
-) -> dict[str, Interval]:
-    """The mean of ``after − before`` in each column that both have, records drawn in pairs.
-
-    Args:
-        after: one a record.
-        before: the same records, in any order.
-        rng: see `summarise`.
-        method: see `summarise`.
-
-    Raises:
-        InputError: records that are not the same ones, or that have no number or the same number twice.
-    """
-    first, second = _by_case(after), _by_case(before)
+    if minus is None:
+        return _intervals([[one] for one in scores], lambda values: values[0], rng, method)
+    first, second = _by_case(scores), _by_case(minus)
     if first.keys() != second.keys():
         raise InputError(
             f"{len(first.keys() ^ second.keys())} records are on one side only: pairs need the same records in both"
