@@ -1,7 +1,8 @@
 """The one file format of the package: safetensors, with every byte accounted for.
 
-The container is written here and not by the safetensors library because that writes its metadata in
-random order; so the same content gives the same bytes. Any safetensors reader opens it.
+The safetensors library writes its metadata in an order that changes from file to file, so there is one entry: all
+that a file says about itself, as JSON under ``knowedit``. So the same content gives the same bytes, and any
+safetensors reader opens them. Version 0.1.0 gave every item an entry of its own; such files are read as well.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,11 +20,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from knowedit.errors import FileFormatError, InputError
 
 PREFIX: Final = "knowedit."
-_DTYPES: Final = {"<f8": "F64", "<f4": "F32", "<i8": "I64"}
+_ENTRY: Final = "knowedit"
 
 PathLike = str | os.PathLike[str]
 
@@ -50,6 +53,14 @@ def write_bytes(path: PathLike, *parts: bytes | memoryview) -> None:
     Raises:
         InputError: the folder does not exist.
     """
+    with _replacing(path) as temporary, temporary.open("wb") as stream:
+        for part in parts:
+            stream.write(part)
+
+
+@contextmanager
+def _replacing(path: PathLike) -> Iterator[Path]:
+    """An empty file beside `path`, which takes its place, flushed, when the block ends well."""
     target = Path(path)
     if not target.parent.is_dir():
         raise InputError(
@@ -57,14 +68,14 @@ def write_bytes(path: PathLike, *parts: bytes | memoryview) -> None:
         )
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
-        stream = temporary.open("xb")
+        temporary.open("xb").close()
     except OSError as error:
         raise InputError(f"{target} cannot be written ({error.strerror}): give another path") from None
     try:
-        with stream:
-            for part in parts:
-                stream.write(part)
-            stream.flush()
+        mode = temporary.stat().st_mode
+        yield temporary
+        temporary.chmod(mode)  # the safetensors library lets nobody but the owner read its files
+        with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(target)
     finally:
@@ -111,10 +122,14 @@ def write_tensors(
         own: entries of the kind itself, which no user's text can collide with.
 
     Raises:
-        InputError: no such folder, or metadata that is not text or uses a reserved key.
+        InputError: no such folder, no room, or metadata that is not text or uses a reserved key.
     """
     entries, arrays = _content(kind, tensors, metadata, own or {})
-    write_bytes(path, _header(entries, arrays), *(array.data.cast("B") for array in arrays.values()))
+    with _replacing(path) as temporary:
+        try:
+            save_file(arrays, temporary, metadata={_ENTRY: _as_json(entries)})
+        except SafetensorError as error:
+            raise InputError(f"{path} cannot be written ({error}): make room, or give another path") from None
 
 
 def content_digest(kind: Kind, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:
@@ -149,7 +164,7 @@ def read_tensors(path: PathLike, kind: Kind) -> Content:
         raise InputError(f"there is no file {source}; expected a saved {kind.title}; check the path")
     try:
         with safe_open(source, framework="np") as container:
-            stored = dict(container.metadata() or {})
+            stored = _entries(container.metadata() or {})
             _require_kind(source, kind, stored)
             tensors = {name: container.get_tensor(name) for name in sorted(container.keys())}
     except (SafetensorError, UnicodeError) as error:
@@ -184,20 +199,20 @@ def _require_text(metadata: Mapping[str, str]) -> None:
             raise InputError(f"metadata key {key!r} is reserved; expected no key that starts with {PREFIX!r}")
 
 
-def _header(entries: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    described: dict[str, Any] = {"__metadata__": dict(sorted(entries.items()))}
-    offset = 0
-    for name, array in arrays.items():
-        end = offset + array.nbytes
-        described[name] = {
-            "dtype": _DTYPES[array.dtype.newbyteorder("<").str],
-            "shape": list(array.shape),
-            "data_offsets": [offset, end],
-        }
-        offset = end
-    header = json.dumps(described, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header
+def _as_json(entries: Mapping[str, str]) -> str:
+    return json.dumps(dict(sorted(entries.items())), separators=(",", ":"))
+
+
+def _entries(stored: Mapping[str, str]) -> dict[str, str]:
+    """What the file says about itself; empty where another program wrote it."""
+    if set(stored) != {_ENTRY}:
+        return dict(stored)
+    try:
+        found = json.loads(stored[_ENTRY])
+    except (ValueError, RecursionError):
+        return {}
+    # Another way to write the same entries is an altered file too.
+    return found if isinstance(found, dict) and _as_json(found) == stored[_ENTRY] else {}
 
 
 def _digest(entries: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -205,7 +220,7 @@ def _digest(entries: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> s
     shapes = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
     found = hashlib.sha256(json.dumps([sorted(entries.items()), shapes]).encode())
     for array in arrays.values():
-        found.update(_little_endian(array).data.cast("B"))
+        found.update(_little_endian(array))
     return found.hexdigest()
 
 

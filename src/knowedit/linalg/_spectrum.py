@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg import eigvalsh, eigvalsh_tridiagonal
+from scipy.linalg import eigvalsh
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from knowedit.linalg._arrays import EPSILON, Host
 
-_STEPS = 24
-_SEED = 0
-_INVARIANT = 1e-10  # below this a new direction would be made of rounding errors
+_SMALL = 24
+_TOLERANCE = 0.01
 
 
 def condition_number(C: Host, *, scaled: bool) -> float:
@@ -32,22 +32,20 @@ def condition_number(C: Host, *, scaled: bool) -> float:
 
 
 def largest_eigenvalue(apply: Callable[[Host], Host], dim: int) -> float:
-    """A lower bound of λ_max, usually right to a per cent, by Lanczos steps with a fixed start.
+    """λ_max of a symmetric positive semidefinite operator, right to about a per cent, from about 21 products.
 
-    Full reorthogonalisation keeps it honest; the error after p steps of a d-dimensional problem is at
-    most a fraction 2.6 (ln d / p)² on average over starts (Kuczyński and Woźniakowski 1992).
+    ARPACK's Lanczos process gives a lower bound; a matrix of up to 24 rows is formed and solved exactly. LAPACK's
+    own estimate (`dpocon`) is that of the 1-norm, which is no stand-in: the condition numbers of the organisms'
+    moments come out 7 and 9 times too large with it, those of random matrices of 1000 rows up to 48 times.
+
+    Args:
+        apply: gives the product with a vector (d,), or with a matrix (d, e).
+        dim: d.
     """
-    q = np.random.default_rng(_SEED).standard_normal(dim)
-    basis = np.empty((min(_STEPS, dim), dim))
-    diagonal: list[float] = []
-    off_diagonal: list[float] = []
-    for step in range(len(basis)):
-        basis[step] = q / np.linalg.norm(q)
-        q = apply(basis[step])
-        diagonal.append(float(basis[step] @ q))
-        for _ in range(2):
-            q = q - basis[: step + 1].T @ (basis[: step + 1] @ q)
-        off_diagonal.append(float(np.linalg.norm(q)))
-        if off_diagonal[-1] <= _INVARIANT * max(diagonal):
-            break
-    return float(eigvalsh_tridiagonal(diagonal, off_diagonal[: len(diagonal) - 1])[-1])
+    if dim <= _SMALL:
+        return float(eigvalsh(apply(np.eye(dim)), check_finite=False)[-1])
+    # The start has a part in every direction, and is always the same.
+    start = np.random.default_rng(0).standard_normal(dim)
+    operator = LinearOperator((dim, dim), matvec=apply, dtype=np.float64)
+    found = eigsh(operator, k=1, which="LA", v0=start, tol=_TOLERANCE, return_eigenvectors=False)
+    return float(found[0])
