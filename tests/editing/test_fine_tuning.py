@@ -15,13 +15,14 @@ from knowedit.editing.fine_tuning.known_settings import known_settings
 from knowedit.errors import InputError, NumericalError
 from knowedit.facts import Fact
 from knowedit.models import (
+    LanguageModel,
     encode,
     fingerprint,
     load,
     record,
-    replay_with,
+    replay,
     target_ids,
-    target_log_probabilities,
+    target_token_log_probabilities,
 )
 from tests.conftest import make_model
 from tests.editing import oracles
@@ -39,6 +40,12 @@ INPUTS = {
     "gpt_neox": ["attention.query_key_value"],
     "gptj": ["attn.q_proj", "attn.k_proj", "attn.v_proj"],
 }
+
+
+def joint(lm: LanguageModel, facts: list[Fact]) -> torch.Tensor:
+    """log P of each fact's object."""
+    pairs = [(fact.text, fact.target_new) for fact in facts]
+    return torch.stack([tokens.sum() for tokens in target_token_log_probabilities(lm, pairs)])
 
 
 def slow(lm, facts: list[Fact], editor: FineTuning, steps: int) -> list[torch.Tensor]:
@@ -131,7 +138,7 @@ def test_loss_is_that_of_the_whole_object_read_token_by_token(family):
     with torch.no_grad():
         loss, logs = Problem(family, 1, [LONG, FACT], "joint").loss({})
         alone, _ = Problem(family, 1, [LONG], "joint").loss({})
-    expected = target_log_probabilities(family, [(f.text, f.target_new) for f in (LONG, FACT)])
+    expected = joint(family, [LONG, FACT])
     torch.testing.assert_close(logs, expected, rtol=1e-4, atol=1e-4)
     assert float(loss) == pytest.approx(-float(expected.mean()), rel=1e-4)
     head = encode(family.tokenizer, LONG.text)
@@ -158,7 +165,7 @@ def test_stops_at_the_loss(family):
     one_less = replace(editor, max_steps=edit.preflight.steps - 1).edit(family, [FACT])
     assert one_less.preflight.probability < math.exp(-1.0)
     with edit.applied(family):
-        said = float(target_log_probabilities(family, [(FACT.text, FACT.target_new)]).exp())
+        said = float(joint(family, [FACT]).exp())
     assert said == pytest.approx(edit.preflight.probability, rel=1e-3)
 
 
@@ -178,7 +185,7 @@ def test_file_and_settings_make_the_same_edit_again(family, tmp_path):
 def test_replay_with_nothing_is_the_recorded_run(family):
     run = record(family, ["Miles Davis plays the", "In Paris"])
     for layer in range(family.n_layers):
-        found = replay_with(run, layer, {}, run.batch.last)
+        found = replay(run, layer, positions=run.batch.last, tensors={})
         torch.testing.assert_close(found, run.logits, rtol=1e-4, atol=1e-4)
 
 
@@ -187,7 +194,7 @@ def test_other_formats(tokenizer, dtype):
     lm = load((make_model("gpt2").to(dtype), tokenizer))
     edit = replace(EDITORS["FT"], learning_rate=1e-2).edit(lm, [FACT])
     with edit.applied(lm):
-        said = float(target_log_probabilities(lm, [(FACT.text, FACT.target_new)]).exp())
+        said = float(joint(lm, [FACT]).exp())
     assert said == pytest.approx(edit.preflight.probability, rel=0.1)
 
 

@@ -21,13 +21,13 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from knowedit.editing import ROME
 from knowedit.models import (
     LanguageModel,
+    batch,
     check_anatomy,
     fingerprint,
-    last_logits,
     load,
     record,
     replay,
-    target_log_probabilities,
+    target_token_log_probabilities,
 )
 from tests.conftest import make_model, make_tokenizer
 from tests.editing.conftest import FACT, PREFIXES, moment_of
@@ -159,8 +159,10 @@ def edited(lm: LanguageModel, layer: int) -> torch.Tensor:
 
 CHECKS: dict[str, Callable[[LanguageModel], Any]] = {
     "logits": lambda lm: lm.logits(TEXTS),
-    "last logits": lambda lm: last_logits(lm, TEXTS),
-    "scores": lambda lm: target_log_probabilities(lm, [("Paris is", "Paris"), ("The", "a city")]),
+    "last logits": lambda lm: lm.logits(TEXTS, batch(lm, TEXTS).last),
+    "scores": lambda lm: torch.cat(
+        target_token_log_probabilities(lm, [("Paris is", "Paris"), ("The", "a city")])
+    ),
     "greedy text": lambda lm: lm.generate_ids(TEXTS, 5),
     "drawn text": lambda lm: lm.generate_ids(TEXTS, 5, generator=torch.Generator().manual_seed(0)),
     "laws": lambda lm: max(check_anatomy(lm).values()) < 1e-5,

@@ -9,7 +9,6 @@ import torch
 
 from knowedit.errors import InputError
 from knowedit.models import FAMILIES, LanguageModel, load
-from knowedit.models.contract import check_paths
 from tests.conftest import TINY
 from tests.models.oracles import PLACES, part_of
 
@@ -208,14 +207,14 @@ def test_bad_parts(part, layer, message):
 def test_a_wrong_path_is_named(field, tiny_gpt2: LanguageModel):
     anatomy = replace(FAMILIES["gpt2"], **{field: "no.such"})
     with pytest.raises(InputError, match=r"law 1 .*no\.such"):
-        check_paths(anatomy, tiny_gpt2.model)
+        anatomy.check(tiny_gpt2.model)
 
 
 def test_a_wrong_path_in_one_block_only(fresh_lm):
     lm = fresh_lm("gpt2")
     del lm.blocks[3].mlp.c_proj
     with pytest.raises(InputError, match=r"transformer\.h\.3\.mlp\.c_proj"):
-        check_paths(lm.anatomy, lm.model)
+        lm.anatomy.check(lm.model)
 
 
 def test_attention_in_stands_for_all_inputs_of_the_attention(family: LanguageModel):

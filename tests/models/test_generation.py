@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from knowedit.errors import InputError
-from knowedit.models import LanguageModel, Site, batch, encode, intervene, load
-from knowedit.models.forwards import run
-from knowedit.models.generation import choose
+from knowedit.models import Batch, LanguageModel, Site, batch, encode, forward, intervene, load
+from knowedit.models.generation import _choose
 from tests.conftest import FAMILIES, make_model, make_tokenizer
 from tests.models.oracles import full_logits, hook_count
 from tests.rounding import assert_same
@@ -25,7 +25,7 @@ def uncached(lm, prompts, count, generator=None, top_k=None, temperature=1.0) ->
     rows = [list(row) for row in prompts]
     for _ in range(count):
         logits = torch.stack([full_logits(lm, row)[-1] for row in rows])
-        for row, token in zip(rows, choose(logits, generator, top_k, temperature).tolist(), strict=True):
+        for row, token in zip(rows, _choose(logits, generator, top_k, temperature).tolist(), strict=True):
             row.append(token)
     return [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]
 
@@ -43,17 +43,18 @@ def lm(request, tokenizer) -> LanguageModel:
 
 def test_logits_with_and_without_cache_agree(lm: LanguageModel):
     data = batch(lm, PROMPTS)
-    ids, mask, positions, keep, cache = data.ids, data.mask, data.positions, data.last, True
+    new_data, mask, keep, cache = data, data.mask, data.last, DynamicCache(config=lm.model.config)
     rows = [list(row) for row in PROMPTS]
     with torch.no_grad():
         for step in range(20):
-            logits, cache = run(lm, ids, mask, positions, keep, cache)
+            logits = forward(lm, new_data, keep, cache=cache, mask=mask)
             expected = torch.stack([full_logits(lm, row)[-1] for row in rows])
             assert_same(logits, expected)
             new = [(37 * step + 11 * i) % 400 for i in range(3)]
             rows = [[*row, token] for row, token in zip(rows, new, strict=True)]
-            ids, positions = torch.tensor(new)[:, None], (data.lengths + step)[:, None]
-            mask = torch.cat([mask, torch.ones(3, 1, dtype=torch.long)], 1)
+            one = torch.ones(3, dtype=torch.long)
+            new_data = Batch(torch.tensor(new)[:, None], one[:, None], (data.lengths + step)[:, None], one)
+            mask = torch.cat([mask, one[:, None]], 1)
             keep = 0
 
 
@@ -109,7 +110,7 @@ def test_top_k_one_is_greedy(family: LanguageModel):
 def test_draws_follow_the_probabilities():
     logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]]).expand(20000, 4)
     for top_k, temperature in [(None, 1.0), (2, 1.0), (None, 2.0)]:
-        drawn = choose(logits, seeded(), top_k, temperature)
+        drawn = _choose(logits, seeded(), top_k, temperature)
         expected = logits[0] / temperature
         if top_k:
             expected = expected.masked_fill(torch.tensor([True, False, False, True]), float("-inf"))

@@ -9,7 +9,6 @@ from transformers.pytorch_utils import Conv1D
 
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel, Projection, Site, capture
-from knowedit.models.projection import read_projection
 from tests.conftest import noise
 from tests.rounding import assert_same
 
@@ -129,7 +128,7 @@ class Odd(nn.Module):
 
 def test_unknown_layer_type():
     with pytest.raises(InputError, match="Odd, whose weight orientation is not known"):
-        read_projection(Odd(), 0, "mlp_down", "x")
+        Projection.of(Odd(), 0, "mlp_down", "x")
 
 
 @pytest.mark.parametrize("kind", [nn.Linear, Conv1D])
@@ -137,11 +136,11 @@ def test_quantised_weight(kind):
     layer = kind(4, 4)
     layer.weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.uint8), requires_grad=False)
     with pytest.raises(InputError, match="unquantised"):
-        read_projection(layer, 0, "mlp_down", "x")
+        Projection.of(layer, 0, "mlp_down", "x")
 
 
 def test_parametrised_weight():
     from torch.nn.utils.parametrizations import orthogonal
 
     with pytest.raises(InputError):
-        read_projection(orthogonal(nn.Linear(4, 4)), 0, "mlp_down", "x")
+        Projection.of(orthogonal(nn.Linear(4, 4)), 0, "mlp_down", "x")

@@ -275,10 +275,10 @@ def test_the_last_block_may_be_named_as_the_stop(lm: LanguageModel):
 
 def test_an_argument_for_all_rows_is_left_as_it_is(tiny_gpt2: LanguageModel):
     """A leading 1 stands for all rows (a mask, a rotary table), and so does a vector."""
-    from knowedit.models.arguments import RowArguments
+    from knowedit.models.replay.replaying import _RowArguments
 
     recording = record(tiny_gpt2, PADDED)
-    chooser = RowArguments(recording, recording.states[0][[2, 0]], torch.tensor([2, 0]))
+    chooser = _RowArguments(recording, recording.states[0][[2, 0]], torch.tensor([2, 0]), None)
     for value in (noise(1, 7), noise(3), noise(5, 3), "text", None):
         assert chooser(value) is value
     assert torch.equal(chooser(noise(3, 7)), noise(3, 7)[[2, 0]])

@@ -15,18 +15,19 @@ from transformers import DynamicCache
 from transformers.masking_utils import create_causal_mask
 
 from knowedit.models import (
+    Batch,
     LanguageModel,
     Site,
     batch,
     capture,
     check_anatomy,
     fingerprint,
+    forward,
     intervene,
     record,
     replay,
-    target_log_probabilities,
+    target_token_log_probabilities,
 )
-from knowedit.models.forwards import run
 from tests.conftest import FAMILIES, make_config, make_model
 from tests.models.oracles import block_of, full_logits, hook, hook_count, part_of
 from tests.rounding import assert_same
@@ -202,7 +203,7 @@ def test_one_mask_serves_many_rows_and_a_square_one_is_passed_on_untouched(famil
 def test_crop_takes_how_many_tokens_to_remove_and_not_how_many_to_keep(family: LanguageModel):
     data = batch(family, [IDS])
     with torch.no_grad():
-        cache = run(family, data.ids, data.mask, data.positions, 0, True)[1]
+        forward(family, data, 0, cache=(cache := DynamicCache(config=family.model.config)))
     with pytest.raises((ValueError, RuntimeError), match=r"positive|negative"):
         cache.crop(3)
     cache.crop(-3)
@@ -252,9 +253,9 @@ def test_a_mask_of_the_new_token_alone_is_silently_wrong(family: LanguageModel):
     results = []
     for mask in (torch.ones(1, 9, dtype=torch.long), torch.ones(1, 1, dtype=torch.long)):
         with torch.no_grad():
-            _, cache = run(family, data.ids, data.mask, data.positions, data.last, True)
-            new = (torch.tensor([[50]]), mask, torch.tensor([[8]]))
-            results.append(run(family, *new, 0, cache)[0][0])
+            forward(family, data, data.last, cache=(cache := DynamicCache(config=family.model.config)))
+            new = Batch(torch.tensor([[50]]), mask, torch.tensor([[8]]), torch.tensor([1]))
+            results.append(forward(family, new, 0, cache=cache, mask=mask)[0])
     assert_same(results[0], expected)
     assert (results[1] - expected).abs().max() > 0.1
 
@@ -306,7 +307,7 @@ def test_hidden_states_install_hooks_that_stay_and_we_never_ask_for_them(fresh_l
         lm.generate("Paris", 3)
     check_anatomy(lm)
     fingerprint(lm)
-    target_log_probabilities(lm, [("Paris is", "a")])
+    target_token_log_probabilities(lm, [("Paris is", "a")])
     assert hook_count(lm) == 0
     pickle.dumps(lm.model)  # stays possible
     lm.model(torch.tensor([IDS]), output_hidden_states=True)
@@ -356,7 +357,8 @@ def test_editing_a_layer_leaves_the_cache_up_to_it(family: LanguageModel):
     caches: list[DynamicCache] = []
     for scale in (1.0, 2.0):
         with intervene(family, {Site(1, "mlp"): lambda v, scale=scale: v * scale}), torch.no_grad():
-            caches.append(run(family, data.ids, data.mask, data.positions, 0, True)[1])
+            caches.append(DynamicCache(config=family.model.config))
+            forward(family, data, 0, cache=caches[-1])
     for layer in range(family.n_layers):
         same = torch.equal(caches[0].layers[layer].keys, caches[1].layers[layer].keys)
         assert same == (layer <= 1)

@@ -22,7 +22,7 @@ from knowedit.editing import (
 )
 from knowedit.errors import InputError
 from knowedit.facts import Fact, template_of
-from knowedit.models import LanguageModel, load, next_token_probabilities, target_log_probabilities
+from knowedit.models import LanguageModel, load, next_token_probabilities, target_token_log_probabilities
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def answer(lm: LanguageModel, fact: Fact) -> dict[str, Any]:
     """The most probable next token after the fact's prompt, and P[target]."""
     best = next_token_probabilities(lm, [fact.text])[0].argmax()
     says = str(lm.tokenizer.decode([int(best)])).strip()
-    logs = target_log_probabilities(lm, [(fact.text, fact.target_new)])
-    return {"says": says, "target_new": float(logs.exp())}
+    (logs,) = target_token_log_probabilities(lm, [(fact.text, fact.target_new)])
+    return {"says": says, "target_new": float(logs.sum().exp())}
 
 
 def run_edit(request: EditRequest, *, as_json: bool) -> None:

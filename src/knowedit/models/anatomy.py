@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from knowedit.errors import InputError
 
@@ -104,3 +105,26 @@ class Anatomy:
         if layer is None:
             raise InputError(f"{part!r} belongs to a block: give its layer")
         return f"{self.blocks}.{layer}.{inside}".rstrip(".")
+
+    def check(self, model: Any) -> None:
+        """Law 1: every path of the anatomy leads to a module of ``model``, in every block.
+
+        Raises:
+            InputError: naming the path that does not.
+        """
+        paths = [self.path(part) for part in MODEL_PARTS if getattr(self, part) is not None]
+        parts = ("block", "attention", "mlp", *self.projection_parts)
+        layers = len(_resolve(model, self.blocks))
+        paths += [self.path(part, layer) for layer in range(layers) for part in parts]
+        for path in paths:
+            _resolve(model, path)
+
+
+def _resolve(model: Any, path: str) -> Any:
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        raise InputError(
+            f"law 1 (every path resolves): {type(model).__name__} has no module {path!r}; "
+            "compare the anatomy with model.named_modules()"
+        ) from None

@@ -7,45 +7,19 @@ its logits after the head. Such a model has to be refused before an experiment m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from knowedit.errors import InputError
-from knowedit.models.anatomy import MODEL_PARTS, Anatomy
-from knowedit.models.batches import Batch, batch
-from knowedit.models.hooks import Site
-from knowedit.models.interventions import capture
+from knowedit.models.forwards import Batch, batch
+from knowedit.models.hooks import Site, capture
 from knowedit.models.language_model import LanguageModel
 from knowedit.models.projection import Projection
-from knowedit.models.recording import read_out, record, replay
+from knowedit.models.replay.recording import record
+from knowedit.models.replay.replaying import read_out, replay
 
 PROBE_LENGTHS = (8, 5)
-
-
-def check_paths(anatomy: Anatomy, model: Any) -> None:
-    """Law 1: every path of the anatomy leads to a module, in every block.
-
-    Raises:
-        InputError: naming the path that does not.
-    """
-    paths = [anatomy.path(part) for part in MODEL_PARTS if getattr(anatomy, part) is not None]
-    layers = len(_resolve(model, anatomy.blocks))
-    parts = ("block", "attention", "mlp", *anatomy.projection_parts)
-    paths += [anatomy.path(part, layer) for layer in range(layers) for part in parts]
-    for path in paths:
-        _resolve(model, path)
-
-
-def _resolve(model: Any, path: str) -> Any:
-    try:
-        return model.get_submodule(path)
-    except AttributeError:
-        raise InputError(
-            f"law 1 (every path resolves): {type(model).__name__} has no module {path!r}; "
-            "compare the anatomy with model.named_modules()"
-        ) from None
 
 
 def check_anatomy(lm: LanguageModel) -> dict[str, float]:
@@ -57,7 +31,7 @@ def check_anatomy(lm: LanguageModel) -> dict[str, float]:
     Raises:
         InputError: naming the first law that fails, and by how much.
     """
-    check_paths(lm.anatomy, lm.model)
+    lm.anatomy.check(lm.model)
     data = _probe(lm)
     return {law: _measure(law, measure, lm, data) for law, measure in LAWS.items()}
 

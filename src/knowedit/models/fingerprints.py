@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from knowedit.models.language_model import LanguageModel
 from knowedit.models.overlays import own_tensor
-
-if TYPE_CHECKING:
-    from knowedit.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Sites in a model and functions put on them: the only place that registers hooks.
+"""Look at, or replace, tensors inside a forward pass: the only place that puts hooks on sites.
 
 A block returns a tensor in one family and a tuple in another, and an attention is called with
 positional arguments in one and keywords in another; what is put on a site never notices.
@@ -6,18 +6,16 @@ positional arguments in one and keywords in another; what is put on a site never
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from knowedit.errors import InputError
-
-if TYPE_CHECKING:
-    from knowedit.models.language_model import LanguageModel
+from knowedit.models.opened import OpenedModel
 
 Change: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -41,17 +39,71 @@ class Site:
     at: Literal["output", "input"] = "output"
 
 
-def first(output: Any) -> Any:
-    """The tensor of an output that may be a tensor or a tuple beginning with it."""
-    return output[0] if isinstance(output, tuple) else output
+@contextmanager
+def intervene(lm: OpenedModel, changes: Mapping[Site, Change], *, checked: bool = True) -> Iterator[None]:
+    """Replace tensors in every forward pass inside the ``with``, replays included.
 
-
-def attach(lm: LanguageModel, site: Site, function: Change) -> RemovableHandle:
-    """Let ``function`` replace the tensor at ``site``; the caller removes the handle.
+    Args:
+        lm: the model.
+        changes: for each site a function that gets the tensor ``(rows, tokens, width)``, a copy of which
+            it may write into, and returns the tensor to go on with. Interventions inside each other work
+            in the order in which they were entered.
+        checked: give the functions copies and check what they return. Without, they get the model's own
+            tensors, into which they must not write, and may return other shapes.
 
     Raises:
-        InputError: no such layer, part or side.
+        InputError: no such site; later, in the forward, a function that returns no tensor of the same
+            shape, dtype and device. The hooks are gone after any exit.
     """
+    with ExitStack() as stack:
+        for site, function in changes.items():
+            handle = _attach(lm, site, _checked(site, function) if checked else function)
+            stack.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def capture(lm: OpenedModel, sites: Iterable[Site]) -> Iterator[dict[Site, Tensor]]:
+    """Collect tensors from the forward passes inside the ``with``.
+
+    The dictionary fills during a forward and keeps the latest one's tensors ``(rows, tokens, width)``, with
+    their gradient graph if the forward has one. It shows what earlier entered interventions have made.
+
+    Raises:
+        InputError: no such site.
+    """
+    found: dict[Site, Tensor] = {}
+
+    def keep(site: Site) -> Change:
+        def look(value: Tensor) -> Tensor:
+            found[site] = value
+            return value
+
+        return look
+
+    with intervene(lm, {site: keep(site) for site in sites}, checked=False):
+        yield found
+
+
+def _checked(site: Site, function: Change) -> Change:
+    def change(value: Tensor) -> Tensor:
+        # A copy: writing into the original would also change what was captured or recorded before.
+        new = function(value.clone())
+        if not isinstance(new, Tensor) or _kind(new) != _kind(value):
+            found = _kind(new) if isinstance(new, Tensor) else type(new).__name__
+            raise InputError(
+                f"the function at {site} returned {found}, expected {_kind(value)}: return the tensor"
+            )
+        return new
+
+    return change
+
+
+def _kind(value: Tensor) -> str:
+    return f"a {value.dtype} tensor of shape {tuple(value.shape)} on {value.device}"
+
+
+def _attach(lm: OpenedModel, site: Site, function: Change) -> RemovableHandle:
     module = lm.module(site.part, site.layer)
     if site.at == "output":
         return module.register_forward_hook(_output_hook(function))
@@ -60,9 +112,14 @@ def attach(lm: LanguageModel, site: Site, function: Change) -> RemovableHandle:
     raise InputError(f"a site is at 'output' or 'input', not at {site.at!r}")
 
 
+def _first(output: Any) -> Any:
+    """The tensor of an output that may be a tensor or a tuple beginning with it."""
+    return output[0] if isinstance(output, tuple) else output
+
+
 def _output_hook(function: Change) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
-        new = function(first(output))
+        new = function(_first(output))
         return (new, *output[1:]) if isinstance(output, tuple) else new
 
     return hook
@@ -75,26 +132,3 @@ def _input_hook(function: Change) -> Callable[[nn.Module, Any, Any], Any]:
         return args, kwargs | {"hidden_states": function(kwargs["hidden_states"])}
 
     return hook
-
-
-@contextmanager
-def hooked(lm: LanguageModel, site: Site, function: Change) -> Iterator[None]:
-    """`attach` for the length of a ``with``; the hook is gone after any exit."""
-    handle = attach(lm, site, function)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Call ``forward`` in place of a module's own; its hooks run all the same. Undone after any exit."""
-    # Not by setattr: what the instance had, for instance from a library that spreads models over devices, comes back.
-    own = {name: value for name, value in vars(module).items() if name == "forward"}
-    vars(module)["forward"] = forward
-    try:
-        yield
-    finally:
-        del vars(module)["forward"]
-        vars(module).update(own)

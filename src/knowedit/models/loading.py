@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from knowedit.bundled import bundled_models
 from knowedit.errors import FileFormatError, InputError
 from knowedit.models.anatomy import Anatomy
-from knowedit.models.contract import check_anatomy, check_paths
+from knowedit.models.contract import check_anatomy
 from knowedit.models.families import FAMILIES
 from knowedit.models.hub import hub_answers, quiet
 from knowedit.models.language_model import LanguageModel
@@ -100,7 +100,7 @@ def _assemble(
         raise InputError(
             f"{name} needs a fast tokenizer, {type(tokenizer).__name__} is none: give one as tokenizer="
         )
-    check_paths(anatomy, model)
+    anatomy.check(model)
     lm = LanguageModel(model.eval(), tokenizer, anatomy, name, folder)
     if len(tokenizer) > lm.vocabulary:
         raise InputError(

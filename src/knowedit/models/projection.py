@@ -36,6 +36,29 @@ class Projection:
     module: nn.Module
     transposed: bool
 
+    @classmethod
+    def of(cls, module: nn.Module, layer: int, part: str, path: str) -> Projection:
+        """The `Projection` of a layer.
+
+        Raises:
+            InputError: a type whose orientation is not known, or a weight that is not a plain matrix
+                of floating point numbers (quantised, adapted, parametrised).
+        """
+        kinds = [kind for kind in STORED_TRANSPOSED if isinstance(module, kind)]
+        if not kinds:
+            known = ", ".join(kind.__name__ for kind in STORED_TRANSPOSED)
+            raise InputError(
+                f"{path} is a {type(module).__name__}, whose weight orientation is not known (known: {known}): "
+                "merge adapters or load the model unquantised"
+            )
+        weight = module.weight
+        if not isinstance(weight, nn.Parameter) or weight.ndim != 2 or not weight.is_floating_point():
+            raise InputError(
+                f"{path} ({type(module).__name__}) has no plain floating point matrix as its weight: "
+                "load the model unquantised"
+            )
+        return cls(layer, part, path, module, STORED_TRANSPOSED[kinds[0]])
+
     @property
     def address(self) -> tuple[int, str]:
         """``(layer, part)``: the same name for the same place in every family."""
@@ -87,26 +110,3 @@ class Projection:
     def apply(self, x: Tensor) -> Tensor:
         """``W x + b`` on the last axis: ``(..., d_in)`` to ``(..., d_out)``, as the module does it."""
         return torch.nn.functional.linear(x, self.weight, self.bias)
-
-
-def read_projection(module: nn.Module, layer: int, part: str, path: str) -> Projection:
-    """The `Projection` of a layer.
-
-    Raises:
-        InputError: a type whose orientation is not known, or a weight that is not a plain matrix
-            of floating point numbers (quantised, adapted, parametrised).
-    """
-    kinds = [kind for kind in STORED_TRANSPOSED if isinstance(module, kind)]
-    if not kinds:
-        known = ", ".join(kind.__name__ for kind in STORED_TRANSPOSED)
-        raise InputError(
-            f"{path} is a {type(module).__name__}, whose weight orientation is not known (known: {known}): "
-            "merge adapters or load the model unquantised"
-        )
-    weight = module.weight
-    if not isinstance(weight, nn.Parameter) or weight.ndim != 2 or not weight.is_floating_point():
-        raise InputError(
-            f"{path} ({type(module).__name__}) has no plain floating point matrix as its weight: "
-            "load the model unquantised"
-        )
-    return Projection(layer, part, path, module, STORED_TRANSPOSED[kinds[0]])

@@ -17,21 +17,17 @@ import torch
 from torch import Tensor
 
 from knowedit.models import (
-    Arguments,
-    KeptKeys,
     LanguageModel,
+    PrefixCache,
     Prompt,
     Recording,
     Site,
     batch,
-    block_arguments,
     capture,
     intervene,
-    keep_keys,
     read_out,
     record,
     resume,
-    take_keys,
 )
 from knowedit.tracing.reading import joint_probability
 from knowedit.tracing.trace import Part, Severed
@@ -88,14 +84,14 @@ class CorruptedRun:
 
     Attributes:
         states: what goes into each block and, last, into the final norm, ``(draws, tokens, width)``.
-        kept: the keys and values of all tokens.
+        cache: the keys and values of all tokens.
         held: for each layer the severed part's value at the last subject token, ``(draws, width)``; empty
             where nothing is severed.
         scores: ``(draws,)``.
     """
 
     states: list[Tensor]
-    kept: KeptKeys
+    cache: PrefixCache
     held: list[Tensor]
     scores: Tensor
 
@@ -157,11 +153,11 @@ def _corrupted_run(plan: Plan, embeddings: Tensor) -> CorruptedRun:
     blocks = [Site(layer, "block") for layer in range(lm.n_layers)]
     severed = [Site(layer, plan.sever) for layer in range(lm.n_layers)] if plan.sever else []
     with intervene(lm, {Site(None, "embedding"): corrupt}), capture(lm, [inputs, *blocks, *severed]) as found:
-        kept = keep_keys(lm, batch(lm, [plan.ids] * len(embeddings)))
+        cache = PrefixCache.read(lm, batch(lm, [plan.ids] * len(embeddings)))
     states = [found[site] for site in (inputs, *blocks)]
     scores = joint_probability(read_out(lm, states[-1][:, plan.prompt.last :]), plan.answer).cpu()
     held = [found[site][:, plan.prompt.last_subject].clone() for site in severed]
-    return CorruptedRun(states, kept, held, scores)
+    return CorruptedRun(states, cache, held, scores)
 
 
 def _restored_states(plan: Plan, clean: CleanRun, corrupted: CorruptedRun) -> list[Tensor]:
@@ -197,10 +193,10 @@ def _severed(plan: Plan, corrupted: CorruptedRun, layer: int, column: int, draws
         yield
 
 
-def _arguments(plan: Plan, corrupted: CorruptedRun, token: int) -> Arguments:
-    """The arguments for the tokens from ``token`` on, behind kept ones."""
-    one = corrupted.kept.select(torch.tensor([0])).before(token)
-    return block_arguments(plan.lm, [plan.ids], start=token, kept=one)
+def _arguments(plan: Plan, corrupted: CorruptedRun, token: int) -> Recording:
+    """The arguments for the tokens from ``token`` on, behind a cache of those before."""
+    one = corrupted.cache.select(torch.tensor([0])).before(token)
+    return record(plan.lm, [plan.ids], start=token, cache=one, only_arguments=True)
 
 
 class _Fork:
@@ -216,12 +212,12 @@ class _Fork:
         corrupted: CorruptedRun,
         restored: list[Tensor],
         token: int,
-        reading: Arguments,
+        reading: Recording,
     ) -> None:
         self.plan, self.clean, self.corrupted = plan, clean, corrupted
         self.restored, self.token, self.reading = restored, token, reading
         self.arguments = reading if token == plan.prompt.last else _arguments(plan, corrupted, token)
-        self.kept = corrupted.kept.before(token)
+        self.cache = corrupted.cache.before(token)
 
     def fill(self, scores: Tensor, layers: list[int]) -> None:
         """Write the scores ``(draws, tokens, layers)`` of these centres, in place."""
@@ -269,14 +265,16 @@ class _Fork:
                 stack.enter_context(intervene(self.plan.lm, {Site(layer, SITES[part]): restore}))
             # Entered last, so it wins over what is restored.
             stack.enter_context(_severed(self.plan, self.corrupted, layer, column, draws))
-            return resume(self.arguments, layer, states, stop=layer + 1, kept=self.kept.select(draws))
+            return resume(self.arguments, layer, states, stop=layer + 1, cache=self.cache.select(draws))
 
     def _last_block(self, states: Tensor, draws: Tensor) -> Tensor:
         """The states after the last block where the answer is predicted; of the others it reads keys and values."""
         last, layer = self.plan.prompt.last, len(self.plan.spans) - 1
-        kept = take_keys(self.arguments, layer, states, self.kept.select(draws)).before(last)
+        cache = self.cache.select(draws).extended(
+            lambda own: resume(self.arguments, layer, states, stop=layer + 1, cache=own)
+        )
         with _severed(self.plan, self.corrupted, layer, self.plan.prompt.last_subject - last, draws):
-            return resume(self.reading, layer, states[:, last - self.token :], kept=kept)
+            return resume(self.reading, layer, states[:, last - self.token :], cache=cache.before(last))
 
 
 def _draws_at_once(plan: Plan) -> int:

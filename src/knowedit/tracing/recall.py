@@ -8,8 +8,7 @@ from itertools import islice
 
 from knowedit.errors import InputError
 from knowedit.facts import Fact
-from knowedit.models import LanguageModel, encode, generate_ids
-from knowedit.models.generation import new_text
+from knowedit.models import LanguageModel
 from knowedit.tracing.known import KnownFact
 
 TOKENS = 10
@@ -46,10 +45,9 @@ def recall_facts(
 def _recalled(lm: LanguageModel, facts: Iterable[Fact], count: int, size: int) -> Iterator[KnownFact | None]:
     rest = iter(facts)
     while group := list(islice(rest, size)):
-        prompts = [encode(lm.tokenizer, fact.text) for fact in group]
-        found = generate_ids(lm, prompts, count)
-        for fact, ids, new in zip(group, prompts, found, strict=True):
-            yield known_fact(fact, new_text(lm.tokenizer, ids, new))
+        texts = lm.generate([fact.text for fact in group], count)
+        for fact, text in zip(group, texts, strict=True):
+            yield known_fact(fact, text.removeprefix(fact.text))
 
 
 def known_fact(fact: Fact, continuation: str) -> KnownFact | None:

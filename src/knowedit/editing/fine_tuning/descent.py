@@ -15,7 +15,7 @@ from torch import Tensor
 
 from knowedit.errors import InputError, NumericalError
 from knowedit.facts import Fact
-from knowedit.models import LanguageModel, batch, encode, frozen, record, replay_with, target_ids
+from knowedit.models import LanguageModel, batch, encode, record, replay, target_ids
 from knowedit.models.overlays import Slot
 
 Target = Literal["joint", "mean", "first"]
@@ -89,7 +89,8 @@ class Problem:
 
     def loss(self, tensors: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The mean loss over the facts, and log P[o* | p] of each ``(facts,)``."""
-        logits = replay_with(self.recording, self.layer, tensors, self.positions).to(self.ids.device)
+        logits = replay(self.recording, self.layer, positions=self.positions, tensors=tensors)
+        logits = logits.to(self.ids.device)
         wide = logits if logits.dtype == torch.float64 else logits.float()
         tokens = wide.log_softmax(-1).gather(-1, self.ids[..., None]).squeeze(-1)
         joint = torch.where(self.mask, tokens, 0).sum(1)
@@ -117,7 +118,7 @@ def descend(problem: Problem, slots: Sequence[Slot], settings: Settings, bound: 
     names = [slot.path.removeprefix(block) for slot in slots]
     adam = torch.optim.Adam(deltas, lr=settings.learning_rate or RATE)
     losses: list[float] = []
-    with frozen(problem.lm), torch.enable_grad():
+    with problem.lm.frozen(), torch.enable_grad():
         while True:
             new = [(own.to(d.dtype) + d).to(own.dtype) for own, d in zip(old, deltas, strict=True)]
             loss, logs = problem.loss(dict(zip(names, new, strict=True)))

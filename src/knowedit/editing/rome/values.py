@@ -17,7 +17,7 @@ from torch import Tensor
 from knowedit.editing.rome.prefixes import behind
 from knowedit.errors import NumericalError
 from knowedit.facts import Fact
-from knowedit.models import LanguageModel, Site, batch, capture, frozen, locate, record, replay, target_ids
+from knowedit.models import LanguageModel, Site, batch, capture, locate, record, replay, target_ids
 
 Reduction = Literal["mean", "sum"]
 Decay = Literal["adam", "relative"]
@@ -112,7 +112,7 @@ def optimise_value(
     decay = settings.weight_decay if settings.decay == "adam" else 0.0
     adam = torch.optim.Adam([delta], lr=settings.learning_rate, weight_decay=decay)
     losses: list[float] = []
-    with frozen(lm):
+    with lm.frozen():
         while True:
             loss, log_probability = problem.loss(delta)
             losses.append(loss.item())

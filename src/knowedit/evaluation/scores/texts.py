@@ -14,7 +14,7 @@ from knowedit.evaluation.records.record import Record
 from knowedit.evaluation.scores.entropy import text_entropy
 from knowedit.evaluation.scores.perplexity import Likelihood, perplexity, text_likelihoods
 from knowedit.evaluation.scores.tfidf import TfIdf
-from knowedit.models import LanguageModel, generate_texts
+from knowedit.models import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,7 @@ class TextScorer:
         prompts = [prompt for prompt in record.generation_prompts or () for _ in range(self.samples)]
         if not prompts:
             return ()
-        texts = generate_texts(
-            lm,
+        texts = lm.generate(
             prompts,
             self.new_tokens,
             generator=generator if self.top_k is not None else None,

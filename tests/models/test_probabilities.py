@@ -11,14 +11,12 @@ from knowedit.models import (
     batch,
     encode,
     forward,
-    last_logits,
     locate,
     next_token_probabilities,
     target_ids,
-    target_log_probabilities,
     target_token_log_probabilities,
 )
-from knowedit.models.scoring import _shared
+from knowedit.models.probabilities import _shared
 from tests.models.oracles import full_logits, hook_count
 from tests.rounding import assert_same
 
@@ -30,6 +28,10 @@ PAIRS = [
     ("日本", "Paris a Paris"),
     ("a", "b"),
 ]
+
+
+def joint(lm: LanguageModel, pairs: list[tuple[str, str]]) -> torch.Tensor:
+    return torch.stack([tokens.sum() for tokens in target_token_log_probabilities(lm, pairs)])
 
 
 def test_batch_is_explicit(tiny_gpt2: LanguageModel):
@@ -60,7 +62,8 @@ def test_too_many_tokens(family: LanguageModel):
 
 @pytest.mark.parametrize("pad_id", [0, 399])
 def test_last_logits_are_those_of_the_row_alone(family: LanguageModel, pad_id):
-    found = last_logits(family, batch(family, TEXTS, pad_id=pad_id))
+    data = batch(family, TEXTS, pad_id=pad_id)
+    found = family.logits(data, data.last)
     for row, text in zip(found, TEXTS, strict=True):
         expected = full_logits(family, encode(family.tokenizer, text))[-1]
         assert_same(row, expected)
@@ -96,10 +99,9 @@ def test_next_token_probabilities(family: LanguageModel, batch_size):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 32])
 def test_target_log_probability_is_the_product_of_its_tokens(family: LanguageModel, batch_size):
-    joint = target_log_probabilities(family, PAIRS, batch_size=batch_size)
     by_token = target_token_log_probabilities(family, PAIRS, batch_size=batch_size)
     lengths = set()
-    for found, tokens, (text, target) in zip(joint, by_token, PAIRS, strict=True):
+    for tokens, (text, target) in zip(by_token, PAIRS, strict=True):
         ids = encode(family.tokenizer, text)
         expected = []
         for token in target_ids(family.tokenizer, text, target):
@@ -107,14 +109,14 @@ def test_target_log_probability_is_the_product_of_its_tokens(family: LanguageMod
             ids = [*ids, token]
         lengths.add(len(expected))
         torch.testing.assert_close(tokens, torch.stack(expected), rtol=1e-5, atol=1e-4)
-        torch.testing.assert_close(found, torch.stack(expected).sum(), rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(tokens.sum(), torch.stack(expected).sum(), rtol=1e-5, atol=1e-4)
     assert len(lengths) > 2
 
 
 def test_scores_depend_on_neither_order_nor_company(family: LanguageModel):
-    together = target_log_probabilities(family, PAIRS)
-    assert torch.allclose(target_log_probabilities(family, PAIRS[::-1]).flip(0), together, atol=1e-4)
-    alone = torch.cat([target_log_probabilities(family, [pair]) for pair in PAIRS])
+    together = joint(family, PAIRS)
+    assert torch.allclose(joint(family, PAIRS[::-1]).flip(0), together, atol=1e-4)
+    alone = torch.cat([joint(family, [pair]) for pair in PAIRS])
     assert torch.allclose(alone, together, atol=1e-4)
 
 
@@ -129,12 +131,12 @@ def test_target_that_just_fits(family: LanguageModel):
 @pytest.mark.parametrize("pairs", [[], [("Paris is", "")], [("", "Paris")], [("Paris is ", "a")]])
 def test_bad_pairs(pairs, tiny_gpt2: LanguageModel):
     with pytest.raises(InputError):
-        target_log_probabilities(tiny_gpt2, pairs)
+        target_token_log_probabilities(tiny_gpt2, pairs)
 
 
 def test_bad_batch_size(tiny_gpt2: LanguageModel):
     with pytest.raises(InputError, match="batch_size"):
-        target_log_probabilities(tiny_gpt2, PAIRS, batch_size=0)
+        target_token_log_probabilities(tiny_gpt2, PAIRS, batch_size=0)
     with pytest.raises(InputError, match="batch_size"):
         next_token_probabilities(tiny_gpt2, TEXTS, batch_size=-1)
 

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from knowedit.errors import InputError
-from knowedit.models.batches import Batch, Item, as_batch, batch
-from knowedit.models.forwards import forward
+from knowedit.models.forwards import Batch, Item, batch, forward
+from knowedit.models.language_model import LanguageModel
 from knowedit.models.prompts import encode, target_ids
-
-if TYPE_CHECKING:
-    from knowedit.models.language_model import LanguageModel
 
 T = TypeVar("T")
 
 
 @torch.no_grad()
-def last_logits(lm: LanguageModel, items: Sequence[Item] | Batch) -> Tensor:
-    """Logits ``(rows, vocabulary)`` after each row's last real token."""
-    data = as_batch(lm, items)
-    return forward(lm, data, data.last)
-
-
 def next_token_probabilities(lm: LanguageModel, items: Sequence[Item], *, batch_size: int = 32) -> Tensor:
     """Probabilities ``(rows, vocabulary)``, float32, of the token after each text, prompt or list of ids."""
-    parts = [torch.softmax(last_logits(lm, part).float(), dim=-1) for part in _chunks(items, batch_size)]
-    return torch.cat(parts)
+    batches = (batch(lm, part) for part in _chunks(items, batch_size))
+    return torch.cat([torch.softmax(forward(lm, data, data.last).float(), dim=-1) for data in batches])
 
 
 @torch.no_grad()
@@ -37,6 +28,8 @@ def target_token_log_probabilities(
     lm: LanguageModel, pairs: Sequence[tuple[str, str]], *, batch_size: int = 32
 ) -> list[Tensor]:
     """Log probability of each token of each target, given the prompt and the target's earlier tokens.
+
+    By teacher forcing; the sum over a target's tokens is its joint log probability.
 
     Args:
         lm: the model.
@@ -95,18 +88,6 @@ def _shared(texts: list[list[int]]) -> tuple[list[list[int]], list[int]]:
             rows.append(texts[i])
         places[i] = len(rows) - 1
     return rows, [places[i] for i in range(len(texts))]
-
-
-def target_log_probabilities(
-    lm: LanguageModel, pairs: Sequence[tuple[str, str]], *, batch_size: int = 32
-) -> Tensor:
-    """Joint log probability ``(pairs,)``, float32, of all tokens of each target by teacher forcing.
-
-    See `target_token_log_probabilities`, of which it is the sum.
-    """
-    return torch.stack(
-        [scores.sum() for scores in target_token_log_probabilities(lm, pairs, batch_size=batch_size)]
-    )
 
 
 def _chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:

@@ -1,4 +1,4 @@
-"""Recording from a later token on: the tokens before it are kept as keys and values, and nothing else changes."""
+"""Recording from a later token on: the tokens before it are read into a KV cache, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import torch
 from knowedit.errors import InputError
 from knowedit.models import (
     LanguageModel,
+    PrefixCache,
     Site,
     batch,
     capture,
-    frozen,
     intervene,
-    keep_keys,
     load,
     record,
     replay,
@@ -48,7 +47,7 @@ def check_all_layers(lm: LanguageModel, starts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("starts", STARTS, ids=str)
-def test_replay_behind_kept_keys_is_the_full_run(family: LanguageModel, starts):
+def test_replay_behind_a_cache_is_the_full_run(family: LanguageModel, starts):
     check_all_layers(family, starts)
 
 
@@ -78,7 +77,7 @@ def test_a_changed_token_changes_the_rest_as_in_the_whole_run(family: LanguageMo
     assert (found - short.logits).abs().max() > 1e-2
 
 
-def test_rows_are_free_and_many_replays_leave_the_keys(family: LanguageModel):
+def test_rows_are_free_and_many_replays_leave_the_cache(family: LanguageModel):
     recording = record(family, ROWS, start=[4, 2, 1])
     rows = torch.tensor([2, 0, 0, 1])
     with torch.no_grad():
@@ -108,7 +107,7 @@ def test_tokens_before_the_start_are_not_run_again(family: LanguageModel):
 def test_gradients_flow_to_the_states_alone(family: LanguageModel):
     recording = record(family, ROWS, start=[4, 2, 1])
     states = recording.states[2].clone().requires_grad_(True)
-    with frozen(family):
+    with family.frozen():
         assert not any(p.requires_grad for p in family.model.parameters())
         replay(recording, 2, states, positions=recording.batch.last).sum().backward()
     assert states.grad is not None
@@ -119,7 +118,7 @@ def test_gradients_flow_to_the_states_alone(family: LanguageModel):
 def test_frozen_keeps_flags_that_were_off_before(fresh_lm):
     lm = fresh_lm("gpt2")
     lm.projection(1).parameter.requires_grad_(False)
-    with pytest.raises(KeyError), frozen(lm):
+    with pytest.raises(KeyError), lm.frozen():
         raise KeyError
     assert [n for n, p in lm.model.named_parameters() if not p.requires_grad] == [
         "transformer.h.1.mlp.c_proj.weight"
@@ -166,38 +165,35 @@ def test_the_cut_batch_has_the_mask_of_its_tokens(family: LanguageModel):
 
 
 def test_chosen_rows_keep_their_mask(family: LanguageModel):
-    from knowedit.models import batch
-    from knowedit.models.kept_keys import keep_keys
-
-    kept = keep_keys(family, batch(family, ROWS))
+    cache = PrefixCache.read(family, batch(family, ROWS))
     rows = torch.tensor([2, 0])
-    assert torch.equal(kept.select(rows).mask, kept.mask[rows])
+    assert torch.equal(cache.select(rows).mask, cache.mask[rows])
 
 
-def test_keys_that_the_caller_has_are_not_read_again(family: LanguageModel):
-    kept = keep_keys(family, batch(family, [ROWS[0]])).before(4)
+def test_a_cache_that_the_caller_has_is_not_read_again(family: LanguageModel):
+    cache = PrefixCache.read(family, batch(family, [ROWS[0]])).before(4)
     with capture(family, [Site(0, "mlp")]) as seen:
-        short = record(family, ROWS[:1], start=4, kept=kept)
+        short = record(family, ROWS[:1], start=4, cache=cache)
     assert seen[Site(0, "mlp")].shape[:2] == (1, 3)
     assert_same(short.logits[0], full_logits(family, ROWS[0])[-1])
 
 
 def test_rows_with_other_prefixes_share_a_recording(family: LanguageModel):
     rows = [[5, 6, 7, 8, 9], [50, 60, 70, 8, 9], [15, 16, 17, 8, 9]]
-    kept = keep_keys(family, batch(family, rows))
-    one = record(family, rows[:1], start=3, kept=kept.select(torch.tensor([0])).before(3))
+    cache = PrefixCache.read(family, batch(family, rows))
+    one = record(family, rows[:1], start=3, cache=cache.select(torch.tensor([0])).before(3))
     order = torch.tensor([2, 0, 1, 1])
-    chosen = kept.before(3).select(torch.tensor([1, 2, 0])).select(torch.tensor([1, 2, 0, 0]))
+    chosen = cache.before(3).select(torch.tensor([1, 2, 0])).select(torch.tensor([1, 2, 0, 0]))
     whole = record(family, rows)
     with torch.no_grad():
-        states = resume(one, 1, whole.states[1][order, 3:], kept=chosen)
+        states = resume(one, 1, whole.states[1][order, 3:], cache=chosen)
     assert_same(states, whole.states[-1][order, 3:])
 
 
-def test_keys_that_do_not_fit_are_refused(family: LanguageModel):
-    kept = keep_keys(family, batch(family, [ROWS[0]]))
+def test_a_cache_that_does_not_fit_is_refused(family: LanguageModel):
+    cache = PrefixCache.read(family, batch(family, [ROWS[0]]))
     with pytest.raises(InputError, match="before each start"):
-        record(family, ROWS[:1], start=3, kept=kept.before(2))
-    recording = record(family, ROWS[:1], start=3, kept=kept.before(3))
-    with pytest.raises(InputError, match="do not fit"):
-        resume(recording, 0, recording.states[0].repeat(2, 1, 1), kept=kept.before(3))
+        record(family, ROWS[:1], start=3, cache=cache.before(2))
+    recording = record(family, ROWS[:1], start=3, cache=cache.before(3))
+    with pytest.raises(InputError, match="does not fit"):
+        resume(recording, 0, recording.states[0].repeat(2, 1, 1), cache=cache.before(3))
