@@ -80,8 +80,7 @@ def measure() -> dict[str, dict[int, float]]:
 
 
 def draw(found: dict[str, dict[int, float]]):
-    with style.settings():
-        figure = style.new_figure(9.0, 3.0)
+    with style.drawing(width=9.0, height=3.0) as figure:
         panels = zip(figure.subplots(1, 3), found.items(), strict=True)
         for axes, (name, values) in panels:
             axes.loglog(list(values), list(values.values()), color="#332288", marker="o", linewidth=1.2)
@@ -97,7 +96,7 @@ def draw(found: dict[str, dict[int, float]]):
             axes.set_title("memory, 100 draws" if memory else f"power {exponent(values):.2f}")
             if memory:
                 axes.plot(list(values), list(values), color="black", linestyle=":", linewidth=1)
-        return style.literal(figure)
+        return figure
 
 
 def main() -> None:

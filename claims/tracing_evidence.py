@@ -25,12 +25,11 @@ from knowedit.tracing import (
     RelativeNoise,
     Substitution,
     Trace,
-    TracePlan,
+    TraceSettings,
     UnpredictedAnswer,
     Window,
     causal_trace,
     recall_facts,
-    summarise,
 )
 
 
@@ -43,7 +42,7 @@ class Sizes:
     edited: int
 
     def at_most(self, facts: int) -> Sizes:
-        """The same with no more than so many facts."""
+        """The same with at most that many facts."""
         return Sizes(*(min(size, facts) for size in (self.plain, self.every, self.edited)))
 
     @property
@@ -57,12 +56,12 @@ SAMPLE = Sizes(plain=80, every=32, edited=12)
 FULL = Sizes(plain=300, every=300, edited=40)
 
 Known = tuple[Record, KnownFact]
-"""A record whose true object the model says, with the prompt after which it says it."""
+"""A record whose true object the model predicts, with the prompt after which it does."""
 
 
-def plans(n_layers: int, seed: int, noise: float) -> dict[str, TracePlan]:
-    """The kinds of traces by name; the noise of a prompt is the same in all of them."""
-    plain, window = TracePlan(corruption=RelativeNoise(noise), seed=seed), Window.for_depth(n_layers)
+def kinds_of_traces(n_layers: int, noise: float) -> dict[str, TraceSettings]:
+    """The kinds of traces by name."""
+    plain, window = TraceSettings(corruption=RelativeNoise(noise)), Window.for_depth(n_layers)
     return {
         "hidden": plain,
         "mlp": replace(plain, part="mlp", window=window),
@@ -81,24 +80,26 @@ class Tracer:
     Attributes:
         lm: the model.
         digest: of its weights.
-        plans: the kinds of traces.
+        kinds: the kinds of traces.
+        seed: of the noise, which for a prompt is the same in all kinds.
         step: called after each step.
     """
 
     lm: LanguageModel
     digest: str
-    plans: Mapping[str, TracePlan]
+    kinds: Mapping[str, TraceSettings]
+    seed: int
     step: Callable[[], None]
 
-    def trace(self, plan: TracePlan, fact: KnownFact) -> Trace:
+    def trace(self, settings: TraceSettings, fact: KnownFact) -> Trace:
         """One trace, also of an answer that the model does not predict."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnpredictedAnswer)
-            return plan.trace(self.lm, fact, digest=self.digest)
+            return fact.trace(self.lm, settings, seed=self.seed, digest=self.digest)
 
     def outside(self, fact: KnownFact) -> float:
         """The probability with the token before the subject corrupted, NaN where there is none."""
-        plan, prompt = self.plans["hidden"], fact.locate(self.lm)
+        prompt = fact.locate(self.lm)
         if not prompt.start:
             return float("nan")
         moved = replace(prompt, start=prompt.start - 1, stop=prompt.start)
@@ -106,11 +107,11 @@ class Tracer:
             self.lm,
             moved,
             answer=fact.answer,
-            corruption=plan.corruption,
-            generator=torch.Generator().manual_seed(plan.seed_of(fact.prompt)),
+            settings=self.kinds["hidden"],
+            seed=fact.noise_seed(self.seed),
             digest=self.digest,
         )
-        return trace.corrupted_score
+        return trace.corrupted
 
 
 def gather(model: OpenModel, settings: Settings, progress: Progress) -> Evidence:
@@ -123,8 +124,13 @@ def gather(model: OpenModel, settings: Settings, progress: Progress) -> Evidence
     sizes = (FULL if settings.full else SAMPLE).at_most(settings.facts)
     done = iter(range(1, sizes.steps + 1))
     before = fingerprint(model.lm)
-    kinds = plans(model.lm.n_layers, settings.seed, settings.noise)
-    tracer = Tracer(model.lm, before.digest, kinds, lambda: progress(next(done), sizes.steps))
+    tracer = Tracer(
+        model.lm,
+        before.digest,
+        kinds_of_traces(model.lm.n_layers, settings.noise),
+        settings.seed,
+        lambda: progress(next(done), sizes.steps),
+    )
     records = shuffled_records(model, settings)
     known = _known(model, records, sizes.plain)
     texts, hidden = _plain(tracer, [fact for _, fact in known])
@@ -157,17 +163,17 @@ def _known(model: OpenModel, records: Sequence[Record], wanted: int) -> list[Kno
 def _plain(tracer: Tracer, facts: Sequence[KnownFact]) -> tuple[Texts, Effects]:
     traces, outside = [], []
     for fact in facts:
-        traces.append(tracer.trace(tracer.plans["hidden"], fact))
+        traces.append(tracer.trace(tracer.kinds["hidden"], fact))
         outside.append(tracer.outside(fact))
         tracer.step()
     texts = Texts(
-        clean=np.array([trace.clean_score for trace in traces]),
-        corrupted=np.array([trace.corrupted_score for trace in traces]),
+        clean=np.array([trace.clean for trace in traces]),
+        corrupted=np.array([trace.corrupted for trace in traces]),
         outside=np.array(outside),
         decisive=np.array([decisive(trace) for trace in traces]),
         one_token=np.array([len(trace.answer_ids) == 1 for trace in traces]),
     )
-    return texts, effects([summarise(trace) for trace in traces])
+    return texts, effects([FactSummary.of(trace) for trace in traces])
 
 
 def decisive(trace: Trace) -> tuple[float, float, float]:
@@ -184,10 +190,10 @@ def decisive(trace: Trace) -> tuple[float, float, float]:
 
 def _every(tracer: Tracer, known: Sequence[Known], records: Sequence[Record]) -> dict[str, Effects]:
     found: dict[str, list[FactSummary]] = {}
-    kinds = {kind: plan for kind, plan in tracer.plans.items() if kind != "hidden"}
+    kinds = {kind: settings for kind, settings in tracer.kinds.items() if kind != "hidden"}
     for record, fact in known:
-        for kind, plan in kinds.items():
-            found.setdefault(kind, []).append(summarise(tracer.trace(plan, fact)))
+        for kind, settings in kinds.items():
+            found.setdefault(kind, []).append(FactSummary.of(tracer.trace(settings, fact)))
         if (swapped := _substituted(tracer, record, fact, records)) is not None:
             found.setdefault("substituted", []).append(swapped)
         tracer.step()
@@ -199,9 +205,9 @@ def _substituted(
 ) -> FactSummary | None:
     """The trace with the first subject in its place that fits and has another object; None if none does."""
     for subject in lenders(record, records):
-        plan = replace(tracer.plans["hidden"], corruption=Substitution(subject))
+        settings = replace(tracer.kinds["hidden"], corruption=Substitution(subject))
         try:
-            return summarise(tracer.trace(plan, fact))
+            return FactSummary.of(tracer.trace(settings, fact))
         except InputError:  # of another length: the next one
             continue
     return None
@@ -223,7 +229,7 @@ def lenders(record: Record, records: Sequence[Record]) -> Iterator[str]:
 
 def _edited(tracer: Tracer, model: OpenModel, records: Sequence[Record], seed: int) -> dict[str, Effects]:
     """Traces for the new object: of the model as it is, with ROME's edit, and with AttnEdit's where one is known."""
-    plan, found = tracer.plans["hidden"], dict[str, list[FactSummary]]()
+    plain, found = tracer.kinds["hidden"], dict[str, list[FactSummary]]()
     for record in records:
         new = KnownFact(record.fact.text, record.fact.subject, record.fact.target_new)
         generator = torch.Generator().manual_seed(record_seed(seed, record.case_id))
@@ -231,10 +237,10 @@ def _edited(tracer: Tracer, model: OpenModel, records: Sequence[Record], seed: i
         edits = {"edited": rome.edit(model.lm, [record.fact], generator=generator)}
         if (attention := attention_editor(model.lm)) is not None:
             edits["edited by attention"] = attention.edit(model.lm, [record.fact])
-        found.setdefault("unedited", []).append(summarise(tracer.trace(plan, new)))
+        found.setdefault("unedited", []).append(FactSummary.of(tracer.trace(plain, new)))
         for kind, edit in edits.items():
             with edit.applied(model.lm, check="edited"):
-                found.setdefault(kind, []).append(summarise(tracer.trace(plan, new)))
+                found.setdefault(kind, []).append(FactSummary.of(tracer.trace(plain, new)))
         tracer.step()
     every = {kind: effects(summaries) for kind, summaries in found.items()}
     return every | {"unedited": replace(every["unedited"], total=every["edited"].total)}
@@ -257,5 +263,5 @@ def effects(summaries: Sequence[FactSummary]) -> Effects:
 
 
 def _by_role(summary: FactSummary) -> Array:
-    missing = np.full(len(next(iter(summary.effects.values()))), np.nan)
-    return np.stack([summary.effects.get(role, missing) - summary.corrupted for role in ROLES])
+    missing = np.full(len(next(iter(summary.restored.values()))), np.nan)
+    return np.stack([summary.restored.get(role, missing) - summary.corrupted for role in ROLES])

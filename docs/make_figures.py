@@ -19,8 +19,8 @@ from knowedit.editing import ROME, Editor, FineTuning
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel, fingerprint
 from knowedit.tensorfile import write_bytes
-from knowedit.tracing import AverageTrace, TracePlan, Trace, Window, average, causal_trace, load_known_facts
-from knowedit.tracing.figures import average_lines, detail, heat_maps, save, severing
+from knowedit.tracing import AverageTrace, Trace, TraceSettings, Window, average, causal_trace, load_known_facts
+from knowedit.tracing.figures import average_lines, detail, heat_map, save, severing
 
 FOLDER = Path(__file__).with_name("figures")
 SEED = 0
@@ -34,7 +34,7 @@ EXAMPLES = {
 
 def trace(lm: LanguageModel, **how: Any) -> Trace:
     prompt, subject, _ = EXAMPLES[lm.name]
-    return causal_trace(lm, prompt, subject, generator=torch.Generator().manual_seed(SEED), **how)
+    return causal_trace(lm, prompt, subject, settings=TraceSettings(**how), seed=SEED)
 
 
 def traces(lm: LanguageModel) -> dict[str, Trace]:
@@ -59,9 +59,9 @@ def numbers(own: Trace) -> dict[str, Any]:
         "text": own.text,
         "answer": own.answer,
         "tokens": own.tokens,
-        "clean": round(own.clean_score, 4),
-        "corrupted": round(own.corrupted_score, 4),
-        "effects": [[round(value, 4) for value in row] for row in own.effects.tolist()],
+        "clean": round(own.clean, 4),
+        "corrupted": round(own.corrupted, 4),
+        "restored": [[round(value, 4) for value in row] for row in own.restored.tolist()],
     }
 
 
@@ -69,15 +69,16 @@ def averages(lm: LanguageModel) -> dict[str, AverageTrace]:
     """Everything that is averaged over a seeded sample of the facts that come with an organism, by name."""
     facts = random.Random(SEED).sample(load_known_facts(lm.folder / "known_facts.json"), FACTS)
     digest, window = fingerprint(lm).digest, Window.for_depth(lm.n_layers)
-    plans = {
-        "hidden": TracePlan(),
-        "mlp": TracePlan(part="mlp", window=window),
-        "attention": TracePlan(part="attention", window=window),
-        "mlp severed": TracePlan(sever="mlp"),
-        "attention severed": TracePlan(sever="attention"),
+    kinds = {
+        "hidden": TraceSettings(),
+        "mlp": TraceSettings(part="mlp", window=window),
+        "attention": TraceSettings(part="attention", window=window),
+        "mlp severed": TraceSettings(sever="mlp"),
+        "attention severed": TraceSettings(sever="attention"),
     }
     return {
-        name: average(plan.trace(lm, fact, digest=digest) for fact in facts) for name, plan in plans.items()
+        name: average(fact.trace(lm, settings, digest=digest) for fact in facts)
+        for name, settings in kinds.items()
     }
 
 
@@ -93,11 +94,11 @@ def draw(name: str, own: dict[str, Trace], over_facts: dict[str, AverageTrace]) 
     maps = {"before": hidden, "after ROME": own["edited"], "after AttnEdit": own["edited by attention"]}
     titles = [f"{when}: {one.answer.strip()}" for when, one in maps.items()]
     figures = {
-        "maps": heat_maps([hidden, own["mlp"], own["attention"]]),
+        "maps": heat_map(hidden, own["mlp"], own["attention"]),
         "averages": average_lines(*(over_facts[part] for part in ("hidden", "mlp", "attention"))),
         "severing": severing(*(over_facts[name] for name in ("hidden", "mlp severed", "attention severed"))),
         "detail": detail(hidden),
-        "edit": heat_maps(list(maps.values()), titles),
+        "edit": heat_map(*maps.values(), titles=titles),
     }
     for kind, figure in figures.items():
         save(figure, FOLDER / f"{kind}-{name}.svg")

@@ -19,8 +19,8 @@ def test_the_numbers_are_those_of_the_code():
     stored = json.loads((FOLDER / "figures.json").read_text(encoding="utf-8"))["organism-gpt2"]["hidden"]
     own = script["numbers"](script["trace"](knowedit.load("organism-gpt2")))
     assert list(own["tokens"]) == stored["tokens"]
-    assert own["effects"] != []
-    for mine, kept in zip(own["effects"], stored["effects"], strict=True):
+    assert own["restored"] != []
+    for mine, kept in zip(own["restored"], stored["restored"], strict=True):
         assert mine == pytest.approx(kept, abs=1e-3), "run docs/make_figures.py"
 
 

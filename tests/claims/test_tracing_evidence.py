@@ -19,20 +19,21 @@ from claims.tracing_evidence import (
     decisive,
     effects,
     gather,
+    kinds_of_traces,
     lenders,
-    plans,
 )
 from claims.tracing_measures import Evidence
 from knowedit.models import fingerprint, locate
 from knowedit.tracing import (
+    FactSummary,
     FixedNoise,
     KnownFact,
     RelativeNoise,
     Role,
     Trace,
+    TraceSettings,
     Window,
     causal_trace,
-    summarise,
 )
 
 SETTINGS = Settings(facts=2, seed=20)
@@ -73,10 +74,11 @@ def test_progress_ends_at_its_end(steps: list[tuple[int, int]]) -> None:
 def by_hand(model: OpenModel, i: int, **options: Any) -> Trace:
     """The trace of a drawn record, with the noise of its plain trace."""
     fact = shuffled_records(model, SETTINGS)[i].fact
-    seed = plans(12, SETTINGS.seed, 3.0)["hidden"].seed_of(fact.text)
-    generator = torch.Generator().manual_seed(seed)
-    chosen = {"answer": fact.target_true, "corruption": RelativeNoise(3.0), "generator": generator}
-    return causal_trace(model.lm, fact.prompt, fact.subject, **(chosen | options))
+    seed = KnownFact(fact.text, fact.subject, str(fact.target_true)).noise_seed(SETTINGS.seed)
+    settings = TraceSettings(**({"corruption": RelativeNoise(3.0)} | options))
+    return causal_trace(
+        model.lm, fact.prompt, fact.subject, answer=fact.target_true, settings=settings, seed=seed
+    )
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -112,22 +114,17 @@ def test_the_control_corrupts_the_token_before_the_subject_alone(
 ) -> None:
     plain = by_hand(model, 0)
     start = plain.subject[0]
-    located = locate(
-        model.lm,
-        shuffled_records(model, SETTINGS)[0].fact.prompt,
-        shuffled_records(model, SETTINGS)[0].fact.subject,
-    )
+    fact = shuffled_records(model, SETTINGS)[0].fact
+    located = locate(model.lm, fact.prompt, fact.subject)
+    seed = KnownFact(plain.text, fact.subject, plain.answer).noise_seed(SETTINGS.seed)
     moved = replace(located, start=start - 1, stop=start)
-    seed = plans(12, SETTINGS.seed, 3.0)["hidden"].seed_of(plain.text)
-    expected = causal_trace(
-        model.lm, moved, answer=plain.answer, generator=torch.Generator().manual_seed(seed)
-    ).corrupted_score
+    expected = causal_trace(model.lm, moved, answer=plain.answer, seed=seed).corrupted
     assert evidence.texts.outside[0] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_prompt_without_a_token_before_the_subject_has_no_control(model: OpenModel) -> None:
     fact = next(r.fact for r in shuffled_records(model, SETTINGS) if r.fact.prompt.startswith("{}"))
-    tracer = Tracer(model.lm, "", plans(12, 0, 3.0), lambda: None)
+    tracer = Tracer(model.lm, "", kinds_of_traces(12, 3.0), 0, lambda: None)
     assert np.isnan(tracer.outside(KnownFact(fact.text, fact.subject, str(fact.target_true))))
 
 
@@ -148,12 +145,12 @@ def test_an_editor_of_attention_is_traced_where_its_settings_are_known(
 def test_the_decisive_states_are_early_and_by_token(model: OpenModel) -> None:
     trace = by_hand(model, 0)
     stop = trace.subject[1]
-    scores = torch.zeros_like(trace.scores)
+    scores = torch.zeros_like(trace.restored_draws)
     scores[:, stop - 1, 3] = 0.3
     scores[:, stop - 2, 8] = 0.4
     scores[:, stop - 2, 9] = 0.9  # too late
     scores[:, -1, 8] = 0.8  # the last token
-    invented = replace(trace, scores=scores, corrupted_scores=torch.zeros_like(trace.corrupted_scores))
+    invented = replace(trace, restored_draws=scores, corrupted_draws=torch.zeros_like(trace.corrupted_draws))
     assert decisive(invented)[:2] == pytest.approx((0.3, 0.4))
     assert decisive(invented)[2] == 0.0
 
@@ -173,7 +170,7 @@ def test_a_substituted_subject_has_another_answer_to_the_same_question(model: Op
 
 def test_a_role_without_tokens_is_nan(model: OpenModel) -> None:
     trace = by_hand(model, 0)
-    found = effects([summarise(trace)] * 2)
+    found = effects([FactSummary.of(trace)] * 2)
     present = [bool(trace.tokens_with(role)) for role in Role]
     assert [not np.isnan(row).any() for row in found.restored[0]] == present
 

@@ -11,19 +11,16 @@ from knowedit.cli.heat import heat_table
 from knowedit.cli.windows import parse_window
 from knowedit.errors import InputError
 from knowedit.models import load
-from knowedit.tracing import GaussianNoise, Trace, Window, causal_trace
+from knowedit.tracing import GaussianNoise, Trace, TraceSettings, Window, causal_trace
 
 ARGUMENTS = ("trace", "{} plays the", "--subject", "Zoma Sel", "--draws", "2")
 
 
 def test_the_numbers_are_those_of_causal_trace(run):
     found = json.loads(run(*ARGUMENTS, "--noise", "0.2", "--seed", "5", "--json").stdout)["traces"][0]
-    generator = torch.Generator().manual_seed(5)
-    lm = load("organism-gpt2")
-    own = causal_trace(
-        lm, "{} plays the", "Zoma Sel", corruption=GaussianNoise(0.2), draws=2, generator=generator
-    )
-    torch.testing.assert_close(torch.tensor(found["effects"], dtype=torch.float64), own.effects)
+    settings = TraceSettings(corruption=GaussianNoise(0.2), draws=2)
+    own = causal_trace(load("organism-gpt2"), "{} plays the", "Zoma Sel", settings=settings, seed=5)
+    torch.testing.assert_close(torch.tensor(found["restored"], dtype=torch.float64), own.restored)
     assert found["total_effect"] == pytest.approx(own.total_effect)
     assert found["digest"] == own.provenance.digest
 
@@ -31,7 +28,7 @@ def test_the_numbers_are_those_of_causal_trace(run):
 def test_all_parts_write_data_and_a_picture(run, tmp_path):
     text = run(*ARGUMENTS, "--part", "all", "--out", "t.safetensors", "--out", "t.svg").stdout
     traces = [Trace.load(tmp_path / f"t-{part}.safetensors") for part in ("hidden", "mlp", "attention")]
-    assert [trace.window for trace in traces] == [Window(), Window(1, 1), Window(1, 1)]
+    assert [trace.settings.window for trace in traces] == [Window(), Window(1, 1), Window(1, 1)]
     assert all(torch.equal(trace.noise, traces[0].noise) for trace in traces)
     assert (tmp_path / "t.svg").read_bytes().startswith(b"<?xml")
     assert max(map(len, text.splitlines())) <= 80
@@ -50,9 +47,9 @@ def test_an_edited_model_is_traced(run):
     assert edited["answer"].strip() == "violin"
 
 
-def test_an_answer_that_is_not_said_is_a_warning_and_is_traced(run):
+def test_an_answer_that_is_not_predicted_is_a_warning_and_is_traced(run):
     result = run(*ARGUMENTS, "--answer", "violin")
-    assert "does not say" in " ".join(result.stderr.split())
+    assert "does not predict" in " ".join(result.stderr.split())
     assert "violin" in result.stdout
 
 

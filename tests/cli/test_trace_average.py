@@ -8,16 +8,16 @@ import pytest
 
 from knowedit.cli.windows import parse_window
 from knowedit.errors import InputError
+from knowedit.runs.folder import RECORDS
 from knowedit.tracing import (
     AverageTrace,
     KnownFact,
-    TraceRun,
+    TraceSettings,
     Window,
     figures,
     load_known_facts,
     save_known_facts,
 )
-from knowedit.tracing.trace_run import RECORDS
 
 FACTS = [
     KnownFact("Zoma Sel plays the", "Zoma Sel", "trumpet"),
@@ -36,7 +36,7 @@ def test_a_run_over_a_list_of_facts(run, facts, tmp_path):
     arguments = ("trace-average", "--facts", facts, "--draws", 2, "--out", "a", "--part", "mlp")
     found = json.loads(run(*arguments, "--json").stdout)
     average = AverageTrace.load(tmp_path / "a" / "average.safetensors")
-    assert (average.part, average.window, average.draws) == ("mlp", Window.paper(3), 2)
+    assert average.settings == TraceSettings("mlp", Window.paper(3), draws=2)
     assert (found["facts"], average.n_facts) == (2, 2)
     assert list(found["failures"]) == ["1"]
     assert found["clean"]["mean"] == average.clean.mean
@@ -48,7 +48,7 @@ def test_a_run_over_a_list_of_facts(run, facts, tmp_path):
     result = run(*arguments)
     assert "last subject token" in result.stdout
     assert f"the answer of {average.n_predicted} of 2 facts" in " ".join(result.stdout.split())
-    assert "fact 1 was left out: the subject 'Zoma Sel' stands 2 times" in result.stderr
+    assert "fact 1 was left out: the subject 'Zoma Sel'" in result.stderr
 
 
 def test_without_a_list_the_models_own_records_are_asked(run, tmp_path):
@@ -58,21 +58,21 @@ def test_without_a_list_the_models_own_records_are_asked(run, tmp_path):
     assert json.loads(run(*again).stdout) == found
     assert len(load_known_facts(tmp_path / "known.json")) == 2
     assert found["predicted"] == 2
-    assert found["setting"]["window"] == {"before": 0, "after": 0}
+    assert found["settings"]["window"] == {"before": 0, "after": 0}
 
 
-def test_ctrl_c_says_how_to_go_on(run, facts, tmp_path, monkeypatch):
+def test_ctrl_c_says_how_to_resume(run, facts, tmp_path, monkeypatch):
     arguments = ("trace-average", "--facts", facts, "--draws", 1, "--out", "a", "--json")
-    record = TraceRun._record
+    trace = KnownFact.trace
 
-    def interrupted(self, fact, digest):
-        if fact is self.facts[2]:
+    def interrupted(self, *args, **options):
+        if self == FACTS[2]:
             raise KeyboardInterrupt
-        return record(self, fact, digest)
+        return trace(self, *args, **options)
 
-    monkeypatch.setattr(TraceRun, "_record", interrupted)
-    assert "stopped after 2 of 3 facts: the same command goes on" in run(*arguments, code=130).stderr
-    monkeypatch.setattr(TraceRun, "_record", record)
+    monkeypatch.setattr(KnownFact, "trace", interrupted)
+    assert "stopped after 2 of 3 facts: the same command resumes" in run(*arguments, code=130).stderr
+    monkeypatch.setattr(KnownFact, "trace", trace)
     assert json.loads(run(*arguments).stdout)["facts"] == 2
     assert len((tmp_path / "a" / RECORDS).read_bytes().splitlines()) == 3
 

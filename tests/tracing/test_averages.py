@@ -20,12 +20,12 @@ from knowedit.tracing import (
     KnownFact,
     Role,
     Substitution,
-    TracePlan,
+    TraceRun,
+    TraceSettings,
     UnpredictedAnswer,
     Window,
     average,
     causal_trace,
-    summarise,
 )
 from knowedit.tracing.averages import INTERVALS, KIND
 
@@ -42,9 +42,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::knowedit.tracing.UnpredictedAns
 
 @pytest.fixture(scope="module")
 def traces(tiny_gpt2):
-    plan = TracePlan(draws=3, corruption=GaussianNoise(0.5))
+    settings = TraceSettings(draws=3, corruption=GaussianNoise(0.5))
     with pytest.warns(UnpredictedAnswer):
-        return [plan.trace(tiny_gpt2, fact) for fact in FACTS]
+        return [fact.trace(tiny_gpt2, settings) for fact in FACTS]
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +59,13 @@ def slow_mean(traces, role, layer):
         by_token = []
         for token, own in enumerate(trace.roles):
             if own == role:
-                scores = [float(trace.scores[draw, token, layer]) for draw in range(trace.draws)]
+                scores = [
+                    float(trace.restored_draws[draw, token, layer]) for draw in range(trace.settings.draws)
+                ]
                 by_token.append(sum(scores) / len(scores))
         if by_token:
             by_fact.append(sum(by_token) / len(by_token))
-            baselines.append(sum(map(float, trace.corrupted_scores)) / trace.draws)
+            baselines.append(sum(map(float, trace.corrupted_draws)) / trace.settings.draws)
     return by_fact, baselines
 
 
@@ -80,7 +82,7 @@ def test_every_cell_is_the_loop_written_out(traces, averaged):
             assert averaged.counts[row] == len(by_fact)
             assert averaged.mean[row, layer] == pytest.approx(mean, abs=1e-9 * scale)
             indirect = mean - sum(baselines) / len(baselines)
-            assert averaged.indirect[row, layer] == pytest.approx(indirect, abs=1e-9 * scale)
+            assert averaged.indirect_effects[row, layer] == pytest.approx(indirect, abs=1e-9 * scale)
 
 
 def test_the_interval_is_students_over_facts(traces, averaged):
@@ -96,11 +98,11 @@ def test_the_interval_is_students_over_facts(traces, averaged):
 
 
 def test_scores_and_maxima_are_those_of_each_fact(traces, averaged):
-    last = [max(float(x) for x in trace.effects[trace.subject[1] - 1]) for trace in traces]
-    anywhere = [max(float(x) for row in trace.effects for x in row) for trace in traces]
+    last = [max(float(x) for x in trace.restored[trace.subject[1] - 1]) for trace in traces]
+    anywhere = [max(float(x) for row in trace.restored for x in row) for trace in traces]
     expected = {
-        "clean": [trace.clean_score for trace in traces],
-        "corrupted": [trace.corrupted_score for trace in traces],
+        "clean": [trace.clean for trace in traces],
+        "corrupted": [trace.corrupted for trace in traces],
         "total_effect": [trace.total_effect for trace in traces],
         "best_last_subject": last,
         "best_anywhere": anywhere,
@@ -136,7 +138,7 @@ def test_one_fact_has_no_interval(traces):
     assert np.isnan(one.low).all()
     assert np.isnan(one.high).all()
     assert math.isnan(one.clean.low)
-    assert one.clean.mean == traces[0].clean_score
+    assert one.clean.mean == traces[0].clean
 
 
 def test_an_iterator_is_read_one_trace_at_a_time(traces, averaged):
@@ -189,63 +191,80 @@ def test_no_traces():
 
 @pytest.mark.parametrize(
     "change",
-    [{"part": "mlp"}, {"window": Window(1, 1)}, {"sever": "mlp"}],
+    [{"part": "mlp"}, {"window": Window(1, 1)}, {"sever": "mlp"}, {"corruption": GaussianNoise(2.0)}],
     ids=str,
 )
 def test_traces_of_other_settings_are_refused(traces, change):
     with pytest.raises(InputError, match=f"{next(iter(change))} is .*average like with like"):
-        average([traces[0], replace(traces[1], **change)])
+        average([traces[0], replace(traces[1], settings=replace(traces[1].settings, **change))])
 
 
-@pytest.mark.parametrize(
-    "change", [{"digest": "0"}, {"corruption": {"kind": "gaussian", "std": 2.0}}], ids=str
-)
-def test_traces_of_other_models_or_noise_are_refused(traces, change):
-    other = replace(traces[1], provenance=replace(traces[1].provenance, **change))
-    with pytest.raises(InputError, match=next(iter(change))):
+def test_traces_of_other_models_are_refused(traces):
+    other = replace(traces[1], provenance=replace(traces[1].provenance, digest="0"))
+    with pytest.raises(InputError, match="digest is 0"):
         average([traces[0], other])
 
 
 def test_each_fact_may_have_its_own_substitution(tiny_gpt2):
     texts = (("Paris", "Marie"), ("Marie", "Paris"))
     traces = [
-        TracePlan(corruption=Substitution(other)).trace(
-            tiny_gpt2, KnownFact(f"In town, {subject} is in the city of", subject, "Warsaw")
+        KnownFact(f"In town, {subject} is in the city of", subject, "Warsaw").trace(
+            tiny_gpt2, TraceSettings(corruption=Substitution(other))
         )
         for subject, other in texts
     ]
     found = average(traces)
-    assert found.corruption == {"kind": "substitution"}
+    assert found.settings.corruption.settings() == {"kind": "substitution"}
+    with pytest.raises(InputError, match="do not suffice to repeat"):
+        FACTS[0].trace(tiny_gpt2, found.settings)
 
 
 def test_a_score_that_is_no_number_is_refused(traces):
-    scores = traces[0].scores.clone()
-    scores[0, 1, 2] = torch.nan
+    restored = traces[0].restored_draws.clone()
+    restored[0, 1, 2] = torch.nan
     with pytest.raises(NumericalError, match="NaN or infinite"):
-        average([replace(traces[0], scores=scores)])
+        average([replace(traces[0], restored_draws=restored)])
 
 
 def test_a_summary_comes_back_from_json(traces):
-    own = summarise(traces[0])
+    own = FactSummary.of(traces[0])
     found = FactSummary.from_json(json.loads(json.dumps(own.to_json())))
-    assert found.effects.keys() == own.effects.keys()
-    assert all(np.array_equal(found.effects[role], own.effects[role]) for role in own.effects)
+    assert found.restored.keys() == own.restored.keys()
+    assert all(np.array_equal(found.restored[role], own.restored[role]) for role in own.restored)
     for name in (*INTERVALS, "predicted"):
         assert getattr(found, name) == getattr(own, name)
 
 
-def test_a_plan_comes_back_from_json():
-    plan = TracePlan("mlp", Window.paper(3), "attention", Substitution("Paris"), None, 7, 2**20)
-    assert TracePlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
-    assert TracePlan.from_json(TracePlan().to_json()) == TracePlan()
+@pytest.mark.parametrize(
+    "settings",
+    [TraceSettings("mlp", Window.paper(3), "attention", Substitution("Paris"), 1), TraceSettings()],
+    ids=["all", "usual"],
+)
+def test_settings_come_back_from_json(settings):
+    assert TraceSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
 
 
 @pytest.mark.parametrize(
-    "change", [{"corruption": {"kind": "x"}}, {"more": 1}, {"window": None}, {"part": "x"}]
+    "change",
+    [
+        {"corruption": {}},
+        {"corruption": {"kind": "gaussian", "std": -1}},
+        {"more": 1},
+        {"window": None},
+        {"part": "x"},
+    ],
 )
-def test_settings_that_are_no_plan(change):
-    with pytest.raises(InputError):
-        TracePlan.from_json(TracePlan().to_json() | change)
+def test_settings_that_are_none(change):
+    with pytest.raises(InputError, match="not the settings of a trace"):
+        TraceSettings.from_json(TraceSettings().to_json() | change)
+
+
+@pytest.mark.parametrize("settings", [{"kind": "fixed"}, {"kind": "own", "more": 3}], ids=str)
+def test_a_corruption_that_cannot_be_made_from_its_settings_keeps_them(settings):
+    entries = TraceSettings().to_json() | {"corruption": settings}
+    found = TraceSettings.from_json(entries)
+    assert found.to_json() == entries
+    assert found == TraceSettings.from_json(entries)
 
 
 @pytest.mark.parametrize(
@@ -254,43 +273,72 @@ def test_settings_that_are_no_plan(change):
         ({"part": "heads"}, "use one of 'hidden'"),
         ({"sever": "hidden"}, "use one of None, 'mlp'"),
         ({"draws": 0}, "at least 1"),
-        ({"draws": 2, "corruption": Substitution("Paris")}, "from 1 to 1"),
-        ({"seed": -1}, "from 0"),
-        ({"memory": 0}, "at least 1"),
-        ({"corruption": FixedNoise(torch.zeros(1, 1, 1))}, "belongs to one subject"),
     ],
 )
-def test_plans_that_no_trace_could_use(change, advice):
+def test_settings_that_no_trace_could_use(change, advice):
     with pytest.raises(InputError, match=advice):
-        TracePlan(**change)
+        TraceSettings(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        ({"settings": TraceSettings(draws=2, corruption=Substitution("Paris"))}, "from 1 to 1"),
+        ({"seed": -1}, "from 0"),
+        ({"memory": 0}, "at least 1"),
+        ({"settings": TraceSettings(corruption=FixedNoise(torch.zeros(1, 1, 1)))}, "belongs to one subject"),
+    ],
+)
+def test_what_no_run_could_use(tiny_gpt2, tmp_path, change, advice):
+    with pytest.raises(InputError, match=advice):
+        TraceRun(tmp_path, tiny_gpt2, FACTS, **change)
 
 
 def test_the_noise_belongs_to_the_fact_and_the_seed(tiny_gpt2):
-    first = TracePlan(draws=2).trace(tiny_gpt2, FACTS[2])
-    assert torch.equal(TracePlan(draws=2).trace(tiny_gpt2, FACTS[2]).noise, first.noise)
-    assert not torch.equal(TracePlan(draws=2, seed=1).trace(tiny_gpt2, FACTS[2]).noise, first.noise)
-    other = TracePlan(draws=2).trace(tiny_gpt2, replace(FACTS[2], prompt="Miles Davis was born in"))
+    two = TraceSettings(draws=2)
+    first = FACTS[2].trace(tiny_gpt2, two)
+    assert torch.equal(FACTS[2].trace(tiny_gpt2, two).noise, first.noise)
+    assert not torch.equal(FACTS[2].trace(tiny_gpt2, two, seed=1).noise, first.noise)
+    other = replace(FACTS[2], prompt="Miles Davis was born in").trace(tiny_gpt2, two)
     assert not torch.equal(other.noise, first.noise)
 
 
-def test_every_setting_of_a_plan_reaches_the_trace(tiny_gpt2):
-    plan = TracePlan("mlp", Window(1, 0), "attention", GaussianNoise(0.7), 2, 3)
-    found = plan.trace(tiny_gpt2, FACTS[2], digest="known")
-    generator = torch.Generator().manual_seed(plan.seed_of(FACTS[2].prompt))
+def test_a_fact_is_traced_as_causal_trace_does(tiny_gpt2):
+    settings = TraceSettings("mlp", Window(1, 0), "attention", GaussianNoise(0.7), 2)
+    found = FACTS[2].trace(tiny_gpt2, settings, seed=3, digest="known")
     expected = causal_trace(
         tiny_gpt2,
         "{} plays the",
         "Miles Davis",
         answer="piano",
-        part="mlp",
-        window=Window(1, 0),
-        sever="attention",
-        corruption=GaussianNoise(0.7),
-        draws=2,
-        generator=generator,
+        settings=settings,
+        seed=FACTS[2].noise_seed(3),
         digest="known",
     )
-    assert torch.equal(found.scores, expected.scores)
-    for name in ("part", "window", "sever", "draws", "answer", "text", "provenance"):
+    assert torch.equal(found.restored_draws, expected.restored_draws)
+    for name in ("settings", "answer", "text", "provenance"):
         assert getattr(found, name) == getattr(expected, name)
-    assert average([found]).setting == plan.setting(tiny_gpt2, "known")
+    assert found.settings == average([found]).settings == settings
+
+
+def test_an_average_is_told_in_one_line(averaged, tiny_gpt2):
+    text = repr(averaged)
+    assert len(text) < 200
+    for words in ("4 facts", tiny_gpt2.name, "one state", f"corrupted {averaged.corrupted.mean:.3f}"):
+        assert words in text
+    assert averaged._repr_html_().count("<td ") == averaged.mean.size
+
+
+def test_a_data_frame_has_a_row_for_each_role_and_layer(averaged):
+    pytest.importorskip("pandas", reason="pandas is no requirement")
+    frame = averaged.to_pandas()
+    assert len(frame) == averaged.mean.size
+    row = frame[(frame.role == Role.LAST.value) & (frame.layer == 2)].iloc[0]
+    expected = averaged.at(Role.LAST, 2)
+    assert (row.restored, row.low, row.high, row.facts) == (
+        expected.mean,
+        expected.low,
+        expected.high,
+        expected.n,
+    )
+    assert row.indirect_effect == averaged.indirect_effects[averaged.row(Role.LAST), 2]

@@ -8,21 +8,37 @@ import pytest
 import torch
 
 from knowedit.models import LanguageModel, Site, intervene, load, locate, target_ids
-from knowedit.tracing import FixedNoise, GaussianNoise, RelativeNoise, Substitution, Window, causal_trace
+from knowedit.tracing import (
+    FixedNoise,
+    GaussianNoise,
+    RelativeNoise,
+    Substitution,
+    TraceSettings,
+    Window,
+    causal_trace,
+)
 from tests.conftest import make_model
 from tests.editing.conftest import low_rank, plain_edit
 from tests.models.oracles import hook_count
 from tests.tracing import oracle
 
 PROMPT, SUBJECT = "In town, {} is in the city of", "Marie Curie"
+SHORT = "In {} is in the"
+"""Two tokens before the subject, three of the subject and three after it."""
 TWO_TOKENS = " Seattle"
 WINDOWS = [Window(), Window.paper(3), Window.paper(2), Window(2, 0), Window.released(4)]
 PARTS = ["hidden", "mlp", "attention"]
 SEVERED = [None, "mlp", "attention"]
 
 
-def seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(3)
+def traced(
+    lm: LanguageModel, template=PROMPT, subject=SUBJECT, *, answer=None, memory=2**30, digest="", **how
+):
+    """A trace with seed 3, the settings given by name."""
+    settings = TraceSettings(**how)
+    return causal_trace(
+        lm, template, subject, answer=answer, settings=settings, seed=3, memory=memory, digest=digest
+    )
 
 
 def spoiled(lm: LanguageModel, trace, prompt) -> torch.Tensor:
@@ -34,17 +50,17 @@ def check(
     lm: LanguageModel, *, tolerance: float = 1e-5, template: str = PROMPT, subject=SUBJECT, **how
 ) -> None:
     how = {"corruption": GaussianNoise(0.5), "draws": 2} | how
-    found = causal_trace(lm, template, subject, generator=seeded(), digest="", **how)
+    found = traced(lm, template, subject, **how)
     prompt = locate(lm, template, subject)
     names = ("part", "window", "sever")
     options = {name: how[name] for name in names if name in how}
     clean, baseline, scores = oracle.trace(
         lm, prompt, list(found.answer_ids), spoiled(lm, found, prompt), **options
     )
-    assert abs(found.clean_score - clean) <= tolerance
-    assert (found.corrupted_scores - baseline).abs().max() <= tolerance
-    assert (found.scores - scores).abs().max() <= tolerance
-    assert found.scores.shape == (2, len(prompt.ids), lm.n_layers)
+    assert abs(found.clean - clean) <= tolerance
+    assert (found.corrupted_draws - baseline).abs().max() <= tolerance
+    assert (found.restored_draws - scores).abs().max() <= tolerance
+    assert found.restored_draws.shape == (2, len(prompt.ids), lm.n_layers)
     assert hook_count(lm) == 0
 
 
@@ -52,15 +68,15 @@ def check(
 @pytest.mark.parametrize("part", PARTS)
 def test_equals_whole_forwards_in_every_window(family: LanguageModel, part, sever):
     for window in WINDOWS:
-        check(family, part=part, window=window, sever=sever)
+        check(family, template=SHORT, part=part, window=window, sever=sever)
 
 
 @pytest.mark.filterwarnings("ignore::knowedit.tracing.UnpredictedAnswer")
 @pytest.mark.parametrize("sever", SEVERED)
 @pytest.mark.parametrize("part", PARTS)
 def test_equals_whole_forwards_for_objects_of_several_tokens(family: LanguageModel, part, sever):
-    assert len(target_ids(family.tokenizer, "the city of", TWO_TOKENS)) > 1
-    check(family, part=part, window=Window.paper(2), sever=sever, answer=TWO_TOKENS)
+    assert len(target_ids(family.tokenizer, "is in the", TWO_TOKENS)) > 1
+    check(family, template=SHORT, part=part, window=Window.paper(2), sever=sever, answer=TWO_TOKENS)
 
 
 @pytest.mark.parametrize(
@@ -82,33 +98,33 @@ def test_with_either_attention(tokenizer, attention):
 def test_a_substitution_is_the_other_subjects_own_embeddings(family: LanguageModel):
     prompt, other = locate(family, PROMPT, "Paris"), locate(family, PROMPT, "Marie")
     assert len(prompt.ids) == len(other.ids)
-    found = causal_trace(family, PROMPT, "Paris", corruption=Substitution("Marie"), part="mlp")
+    found = traced(family, PROMPT, "Paris", corruption=Substitution("Marie"), part="mlp")
     embeddings = family.module("embedding")(torch.tensor([other.ids[other.subject]])).detach()
     _, baseline, scores = oracle.trace(family, prompt, list(found.answer_ids), embeddings, part="mlp")
-    assert (found.corrupted_scores - baseline).abs().max() <= 1e-5
-    assert (found.scores - scores).abs().max() <= 1e-5
+    assert (found.corrupted_draws - baseline).abs().max() <= 1e-5
+    assert (found.restored_draws - scores).abs().max() <= 1e-5
     own = family.logits([other.ids])[0, -1].softmax(-1)[found.answer_ids[0]]
-    assert abs(found.corrupted_score - float(own)) <= 1e-5  # positions stay, so it is that prompt's own run
+    assert abs(found.corrupted - float(own)) <= 1e-5  # positions stay, so it is that prompt's own run
     assert found.noise is None
 
 
 def test_fixed_noise_repeats_a_trace_bit_for_bit(family: LanguageModel):
-    first = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), corruption=RelativeNoise(2))
-    again = causal_trace(family, PROMPT, SUBJECT, corruption=FixedNoise(first.noise))
-    assert torch.equal(first.scores, again.scores)
-    assert first.draws == again.draws == 10
+    first = traced(family, corruption=RelativeNoise(2))
+    again = traced(family, corruption=FixedNoise(first.noise))
+    assert torch.equal(first.restored_draws, again.restored_draws)
+    assert first.settings.draws == again.settings.draws == 10
 
 
 def test_restoring_the_last_state_at_the_last_token_is_the_clean_run(family: LanguageModel):
     for sever in SEVERED:
-        found = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), sever=sever, draws=3)
-        assert (found.scores[:, -1, -1] - found.clean_score).abs().max() <= 1e-6
+        found = traced(family, sever=sever, draws=3)
+        assert (found.restored_draws[:, -1, -1] - found.clean).abs().max() <= 1e-6
         assert found.total_effect != 0
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_tokens_before_the_subject_and_unread_layers_do_nothing(family: LanguageModel, part):
-    found = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), part=part, draws=3)
+    found = traced(family, part=part, draws=3)
     start = found.subject[0]
     assert start > 0
     assert (found.indirect_effects[:start] == 0).all()
@@ -118,26 +134,24 @@ def test_tokens_before_the_subject_and_unread_layers_do_nothing(family: Language
 
 @pytest.mark.parametrize("sever", ["mlp", "attention"])
 def test_severing_changes_only_what_passes_the_last_subject_token(family: LanguageModel, sever):
-    plain, cut = (
-        causal_trace(family, PROMPT, SUBJECT, generator=seeded(), draws=3, sever=s) for s in (None, sever)
-    )
-    assert torch.equal(plain.corrupted_scores, cut.corrupted_scores)
+    plain, cut = (traced(family, draws=3, sever=s) for s in (None, sever))
+    assert torch.equal(plain.corrupted_draws, cut.corrupted_draws)
     last = plain.subject[1] - 1
-    changed = (plain.scores - cut.scores).abs().amax(dim=(0, 2))
+    changed = (plain.restored_draws - cut.restored_draws).abs().amax(dim=(0, 2))
     assert changed[last] > 1e-4
     assert changed[last - 1] > 1e-4
     assert changed[last + 1 :].max() == 0
-    both = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), draws=3, sever=sever, part=sever)
+    both = traced(family, draws=3, sever=sever, part=sever)
     assert (both.indirect_effects[last] == 0).all()
 
 
 @pytest.mark.parametrize("memory", [1, 40_000, 200_000])
 def test_memory_changes_nothing(family: LanguageModel, memory):
     for part, sever in (("hidden", None), ("mlp", "attention")):
-        how = {"part": part, "sever": sever, "window": Window.paper(2), "draws": 5, "digest": ""}
-        whole = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), **how)
-        parts = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), memory=memory, **how)
-        assert (whole.scores - parts.scores).abs().max() <= 1e-6
+        how = {"part": part, "sever": sever, "window": Window.paper(2), "draws": 5}
+        whole = traced(family, **how)
+        parts = traced(family, memory=memory, **how)
+        assert (whole.restored_draws - parts.restored_draws).abs().max() <= 1e-6
 
 
 def test_bfloat16(tokenizer):
@@ -154,7 +168,7 @@ def test_blocks_run_only_the_tokens_that_can_change(family: LanguageModel):
         for layer, at in seen.items()
     }
     with intervene(family, looks):
-        found = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), draws=2)
+        found = traced(family, draws=2)
     tokens, start = len(found.token_ids), found.subject[0]
     # The clean run and the corrupted one hold all tokens; then come the cells, which begin below the block.
     runs = [(1, tokens), (2, tokens)]
@@ -166,7 +180,7 @@ def test_blocks_run_only_the_tokens_that_can_change(family: LanguageModel):
 def test_the_model_is_left_as_it_was(fresh_lm):
     lm = fresh_lm("gpt2")
     before = lm.logits([[1, 2, 3]])
-    causal_trace(lm, PROMPT, SUBJECT, generator=seeded(), part="mlp", sever="attention")
+    traced(lm, part="mlp", sever="attention")
     assert torch.equal(lm.logits([[1, 2, 3]]), before)
     assert hook_count(lm) == 0
     assert all(p.grad is None and p.requires_grad for p in lm.model.parameters())
@@ -174,10 +188,10 @@ def test_the_model_is_left_as_it_was(fresh_lm):
 
 def test_an_edited_model_is_traced_as_it_then_is(family: LanguageModel):
     edit = plain_edit(family, {(1, "mlp_down"): low_rank(family, 1, "mlp_down")})
-    before = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), draws=2)
+    before = traced(family, draws=2, digest=None)
     with edit.applied(family):
         check(family, part="hidden")
         check(family, part="mlp", window=Window.paper(2), sever="mlp")
-        after = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), draws=2)
+        after = traced(family, draws=2, digest=None)
     assert after.provenance.digest != before.provenance.digest
-    assert not torch.equal(after.scores, before.scores)
+    assert not torch.equal(after.restored_draws, before.restored_draws)

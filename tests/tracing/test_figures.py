@@ -11,9 +11,9 @@ import torch
 from matplotlib.text import Text
 
 from knowedit.errors import InputError
-from knowedit.figures.style import MAP, token_label
-from knowedit.tracing import Role, Window
-from knowedit.tracing.figures import average_lines, detail, heat_map, heat_maps, save, severing
+from knowedit.figures.style import MAP, plain
+from knowedit.tracing import Role, TraceSettings, Window
+from knowedit.tracing.figures import average_lines, detail, heat_map, save, severing
 from tests.tracing.made import made
 
 
@@ -28,15 +28,15 @@ def average(counts: tuple[int, ...] = (0, 9, 9, 9, 9, 9, 9)) -> SimpleNamespace:
         counts=counts,
         corrupted=SimpleNamespace(mean=0.05),
         clean=SimpleNamespace(mean=0.9),
-        part="mlp",
-        window=Window(1, 1),
+        settings=TraceSettings("mlp", Window(1, 1)),
+        n_layers=6,
         n_facts=9,
     )
 
 
 FIGURES = {
     "map": lambda: heat_map(made()),
-    "maps": lambda: heat_maps([made(), made(part="mlp", window=Window(1, 1), seed=1)]),
+    "maps": lambda: heat_map(made(), made(part="mlp", window=Window(1, 1), seed=1)),
     "large": lambda: heat_map(made(20, 48)),
     "severing": lambda: severing(made(), made(sever="mlp", seed=1), made(sever="attention", seed=2)),
     "detail": lambda: detail(made()),
@@ -77,11 +77,11 @@ def test_the_user_s_settings_neither_matter_nor_change(tmp_path):
 
 def test_a_map_shows_every_effect_and_the_scale_is_shared():
     traces = [made(), made(seed=1, part="mlp")]
-    found = meshes(heat_maps(traces))
+    found = meshes(heat_map(*traces))
     for mesh, trace in zip(found, traces, strict=True):
-        np.testing.assert_array_equal(mesh.get_array().reshape(12, 6), trace.effects.numpy())
+        np.testing.assert_array_equal(mesh.get_array().reshape(12, 6), trace.restored.numpy())
     assert found[0].get_clim() == found[1].get_clim()
-    assert found[0].get_clim()[1] == max(float(trace.effects.max()) for trace in traces)
+    assert found[0].get_clim()[1] == max(float(trace.restored.max()) for trace in traces)
 
 
 def test_corrupted_tokens_are_marked_and_labels_are_literal():
@@ -105,7 +105,7 @@ def test_nothing_is_cut_off(name):
 
 
 def test_titles_of_the_caller():
-    figure = heat_maps([made(), made(answer=" b")], ["before $x$", "after"])
+    figure = heat_map(made(), made(answer=" b"), titles=["before $x$", "after"])
     assert [axes.get_title() for axes in figure.axes[:2]] == ["before $x$", "after"]
     assert "… $5_a$ / b" in figure.get_suptitle()
     assert not any(text.get_parse_math() for text in figure.findobj(Text))
@@ -135,29 +135,29 @@ def test_bars_are_the_effects_at_the_last_subject_token():
 def test_detail_has_every_draw_and_the_mean():
     trace = made()
     lines = detail(trace, 5).axes[0].lines
-    np.testing.assert_array_equal([line.get_ydata() for line in lines[:3]], trace.scores[:, 5])
-    np.testing.assert_array_equal(lines[3].get_ydata(), trace.effects[5])
+    np.testing.assert_array_equal([line.get_ydata() for line in lines[:3]], trace.restored_draws[:, 5])
+    np.testing.assert_array_equal(lines[3].get_ydata(), trace.restored[5])
 
 
 def test_axes_of_the_caller():
     from matplotlib.figure import Figure
 
     own = Figure()
-    assert heat_map(made(), own.subplots()) is own
+    assert heat_map(made(), ax=own.subplots()) is own
 
 
 def test_long_tokens_are_shortened_and_signs_are_escaped():
-    assert token_label("x" * 40, corrupted=True) == "x" * 17 + "…*"
-    assert token_label("\x00") == "\\x00"
+    assert plain("x" * 40, token=True) == "x" * 17 + "…"
+    assert plain("\x00", token=True) == "\\x00"
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: heat_maps([]), "at least one"),
+        (heat_map, "at least one"),
         (average_lines, "at least one"),
-        (lambda: heat_maps([made(), made(8)]), "different prompts"),
-        (lambda: heat_maps([made()], ["a", "b"]), "2 titles for 1"),
+        (lambda: heat_map(made(), made(8)), "different prompts"),
+        (lambda: heat_map(made(), titles=["a", "b"]), "2 titles for 1"),
         (lambda: severing(made(), made(), made()), "in this order"),
         (lambda: severing(made(), made(sever="mlp"), made(8, sever="attention")), "different prompts"),
         (lambda: detail(made(), 12), "tokens 0 to 11"),

@@ -1,4 +1,4 @@
-"""The code of the how-to runs as it stands."""
+"""The code of the how-to runs as it is."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from knowedit.errors import FileFormatError, InputError
 from knowedit.facts import Fact
 from knowedit.models import generate, load
 from knowedit.tracing import KnownFact, load_known_facts, recall_facts, save_known_facts
-from knowedit.tracing.recall import known_fact
 
 FACT = Fact("Xamarin", "{}, from", "Apple", target_true="Microsoft")
 
@@ -38,19 +37,19 @@ FACT = Fact("Xamarin", "{}, from", "Apple", target_true="Microsoft")
 )
 def test_the_object_has_to_come_before_any_other_capitalised_word(continuation, prompt):
     expected = None if prompt is None else KnownFact(prompt, "Xamarin", "Microsoft")
-    assert known_fact(FACT, continuation) == expected
+    assert KnownFact.recalled(FACT, continuation) == expected
 
 
 def test_objects_of_lower_case_and_of_several_words():
     sport = Fact("Don Shula", "{} plays the sport", "golf", target_true="football")
-    assert known_fact(sport, " of football, and He") == KnownFact(
+    assert KnownFact.recalled(sport, " of football, and He") == KnownFact(
         "Don Shula plays the sport of", "Don Shula", "football"
     )
     place = Fact("Seoul", "{} is in", "Peru", target_true=" South Korea")
-    assert known_fact(place, " South Korea.") == KnownFact("Seoul is in", "Seoul", "South Korea")
-    assert known_fact(place, " South Africa and South Korea") is None
+    assert KnownFact.recalled(place, " South Korea.") == KnownFact("Seoul is in", "Seoul", "South Korea")
+    assert KnownFact.recalled(place, " South Africa and South Korea") is None
     signs = Fact("Seoul", "{} is in", "Peru", target_true="a.b")
-    assert known_fact(signs, " axb") is None
+    assert KnownFact.recalled(signs, " axb") is None
 
 
 def test_a_fact_without_a_true_object(tiny_gpt2):
@@ -64,7 +63,7 @@ def test_numbers_that_make_no_sense(tiny_gpt2, numbers):
         recall_facts(tiny_gpt2, [FACT], **numbers)
 
 
-def test_a_model_recalls_what_it_says():
+def test_a_model_recalls_what_it_predicts():
     lm = load("organism-gpt2")
     rows = json.loads((bundled_models()["organism-gpt2"] / "known_facts.json").read_text(encoding="utf-8"))[
         :20
@@ -77,7 +76,7 @@ def test_a_model_recalls_what_it_says():
     assert sum(fact is not None for fact in found) >= 15
     for fact, known in zip(facts, found, strict=False):
         said = generate(lm, fact.text, 10).removeprefix(fact.text)
-        assert known == known_fact(fact, said)
+        assert known == KnownFact.recalled(fact, said)
 
 
 def test_a_list_comes_back(tmp_path):
@@ -125,7 +124,7 @@ GOOD = {"prompt": "Rome is in", "subject": "Rome", "answer": "Italy"}
         ("[", FileFormatError, "not JSON"),
         ("{}", FileFormatError, "holds a dict: expected a list"),
         ([], InputError, "empty list"),
-        ([GOOD, GOOD | {"subject": "Paris"}], InputError, "entry 1 .*'Paris' does not stand in the prompt"),
+        ([GOOD, GOOD | {"subject": "Paris"}], InputError, "entry 1 .*'Paris' does not occur in the prompt"),
         ([GOOD | {"answer": " "}], InputError, "entry 0 .*the answer is ' '"),
         ([GOOD | {"answer": 3}], InputError, "the answer is 3"),
         ([GOOD | {"prompt": None}], InputError, "the prompt is None"),

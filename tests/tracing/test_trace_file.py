@@ -11,7 +11,7 @@ import torch
 
 from knowedit.errors import FileFormatError, InputError
 from knowedit.tensorfile import Kind, write_tensors
-from knowedit.tracing import Role, Substitution, Trace, Window, causal_trace
+from knowedit.tracing import Role, Substitution, Trace, TraceSettings, Window, causal_trace
 from knowedit.tracing.trace import KIND
 
 PROMPT, SUBJECT = "In town, {} is in the city of", "Marie Curie"
@@ -19,9 +19,8 @@ PROMPT, SUBJECT = "In town, {} is in the city of", "Marie Curie"
 
 @pytest.fixture(scope="module")
 def trace(tiny_gpt2) -> Trace:
-    generator = torch.Generator().manual_seed(8)
-    how = {"part": "mlp", "window": Window.paper(2), "sever": "attention", "draws": 3}
-    return causal_trace(tiny_gpt2, PROMPT, SUBJECT, generator=generator, **how)
+    settings = TraceSettings("mlp", Window.paper(2), "attention", draws=3)
+    return causal_trace(tiny_gpt2, PROMPT, SUBJECT, settings=settings, seed=8)
 
 
 def test_what_is_loaded_is_what_was_saved(trace, tmp_path):
@@ -36,22 +35,25 @@ def test_what_is_loaded_is_what_was_saved(trace, tmp_path):
 
 
 def test_without_noise(tiny_gpt2, tmp_path):
-    causal_trace(tiny_gpt2, PROMPT, "Paris", corruption=Substitution("Marie")).save(tmp_path / "a")
+    settings = TraceSettings(corruption=Substitution("Marie"))
+    causal_trace(tiny_gpt2, PROMPT, "Paris", settings=settings).save(tmp_path / "a")
     found = Trace.load(tmp_path / "a")
     assert found.noise is None
-    assert found.provenance.corruption == {"kind": "substitution", "subject": "Marie"}
+    assert found.settings == TraceSettings(corruption=Substitution("Marie"), draws=1)
     assert found.spread.isnan().all()
 
 
 def test_figures_follow_from_the_scores(trace):
-    assert torch.equal(trace.effects, (trace.scores[0] + trace.scores[1] + trace.scores[2]) / 3)
-    mean = float(trace.corrupted_scores.sum()) / 3
-    assert trace.corrupted_score == pytest.approx(mean)
-    assert trace.total_effect == pytest.approx(trace.clean_score - mean)
-    torch.testing.assert_close(trace.indirect_effects, trace.effects - mean)
-    differences = (trace.scores - trace.corrupted_scores[:, None, None]).numpy()
+    assert torch.equal(
+        trace.restored, (trace.restored_draws[0] + trace.restored_draws[1] + trace.restored_draws[2]) / 3
+    )
+    mean = float(trace.corrupted_draws.sum()) / 3
+    assert trace.corrupted == pytest.approx(mean)
+    assert trace.total_effect == pytest.approx(trace.clean - mean)
+    torch.testing.assert_close(trace.indirect_effects, trace.restored - mean)
+    differences = (trace.restored_draws - trace.corrupted_draws[:, None, None]).numpy()
     np.testing.assert_allclose(trace.spread.numpy(), differences.std(axis=0, ddof=1), rtol=1e-9, atol=1e-15)
-    assert (trace.draws, trace.n_layers) == (3, 4)
+    assert (trace.settings.draws, trace.n_layers) == (3, 4)
     assert trace.tokens_with(Role.LAST) == [len(trace.token_ids) - 1]
 
 
@@ -62,7 +64,7 @@ def test_provenance(trace, tiny_gpt2):
     assert made.model == tiny_gpt2.name
     assert made.digest == fingerprint(tiny_gpt2).digest
     assert (made.seed, made.dtype) == (8, "float32")
-    assert made.corruption == {"kind": "relative", "factor": 3.0}
+    assert trace.settings.corruption.settings() == {"kind": "relative", "factor": 3.0}
     assert set(made.versions) == {"knowedit", "torch", "transformers"}
 
 
@@ -122,3 +124,28 @@ def test_another_kind_or_no_file(trace, tmp_path):
         Trace.load(tmp_path / "a")
     with pytest.raises(InputError, match="no file"):
         Trace.load(tmp_path / "b")
+
+
+def test_a_trace_is_told_in_one_line(trace):
+    text = repr(trace)
+    assert len(text) < 300
+    for words in ("Marie Curie", "MLP, 2 layers, attention severed", "3 draws", f"clean {trace.clean:.3f}"):
+        assert words in text
+
+
+def test_a_notebook_shows_every_cell(trace):
+    found = trace._repr_html_()
+    assert found.count("<td ") == trace.restored.numel()
+    assert found.count("*</th>") == trace.subject[1] - trace.subject[0]
+    highest = int(trace.restored.argmax())
+    assert found.split("<td ")[highest + 1].startswith('style="background:rgb(59,15,112)')
+
+
+def test_a_data_frame_has_a_row_for_each_cell(trace):
+    pytest.importorskip("pandas", reason="pandas is no requirement")
+    frame = trace.to_pandas()
+    assert len(frame) == trace.restored.numel()
+    row = frame[(frame.token == 2) & (frame.layer == 3)].iloc[0]
+    assert row.restored == trace.restored[2, 3]
+    assert row.indirect_effect == trace.indirect_effects[2, 3]
+    assert (row.text, row.role) == (trace.tokens[2], trace.roles[2].value)

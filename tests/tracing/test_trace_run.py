@@ -1,47 +1,46 @@
-"""A run goes on from wherever it was stopped, finds the same, and refuses a folder that is not its own."""
+"""A run resumes from wherever it was stopped, finds the same, and refuses a folder that is not its own."""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.runs import Journal
+from knowedit.runs import MANIFEST, sealed
+from knowedit.runs.folder import RECORDS
 from knowedit.tracing import (
     AverageTrace,
     GaussianNoise,
     KnownFact,
-    TracePlan,
-    TraceProgress,
     TraceRun,
+    TraceSettings,
     UnpredictedAnswer,
     Window,
     average,
 )
-from knowedit.tracing.trace_run import AVERAGE, MANIFEST, RECORDS
+from knowedit.tracing.trace_run import AVERAGE
 
 FACTS = (
     KnownFact("Marie Curie is in the city of", "Marie Curie", "Paris"),
-    KnownFact("Paris is Paris in", "Paris", "Poland"),  # fails: the subject stands there twice
+    KnownFact("Paris is Paris in", "Paris", "Poland"),  # fails: the subject occurs twice
     KnownFact("Miles Davis plays the", "Miles Davis", "piano"),
     KnownFact("Edmund Neupert", "Edmund Neupert", "French"),
 )
-PLAN = TracePlan(draws=2, corruption=GaussianNoise(0.5))
+SETTINGS = TraceSettings(draws=2, corruption=GaussianNoise(0.5))
 
 
 @pytest.fixture(scope="module")
 def whole(tiny_gpt2, tmp_path_factory):
-    """The folder of a run that was not interrupted, and its result."""
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, TraceRun(folder, tiny_gpt2, FACTS, PLAN).measure()
+    """A run that was not interrupted, and its average."""
+    run = TraceRun(tmp_path_factory.mktemp("whole"), tiny_gpt2, FACTS, SETTINGS)
+    return run, run.run()
 
 
 def content(folder):
@@ -49,21 +48,25 @@ def content(folder):
 
 
 def test_the_average_is_that_of_the_facts_that_could_be_traced(whole, tiny_gpt2):
-    folder, result = whole
+    run, found = whole
     with pytest.warns(UnpredictedAnswer):
-        expected = average(PLAN.trace(tiny_gpt2, fact) for fact in FACTS if fact is not FACTS[1])
+        expected = average(fact.trace(tiny_gpt2, SETTINGS) for fact in FACTS if fact is not FACTS[1])
     for name in ("mean", "low", "high", "counts", "baselines"):
-        assert np.array_equal(getattr(result.average, name), getattr(expected, name), equal_nan=True)
-    assert result.average.setting == expected.setting
-    assert (result.average.clean, result.average.n_facts) == (expected.clean, 3)
-    assert np.array_equal(AverageTrace.load(folder / AVERAGE).mean, expected.mean)
+        assert np.array_equal(getattr(found, name), getattr(expected, name), equal_nan=True)
+    assert (found.settings, found.model, found.digest) == (
+        expected.settings,
+        expected.model,
+        expected.digest,
+    )
+    assert (found.clean, found.n_facts) == (expected.clean, 3)
+    assert np.array_equal(AverageTrace.load(run.folder / AVERAGE).mean, expected.mean)
 
 
 def test_a_fact_that_fails_is_recorded_with_its_error(whole):
-    _, result = whole
-    assert list(result.failures) == [1]
-    assert "stands 2 times" in result.failures[1]
-    assert [summary is None for summary in result.summaries] == [False, True, False, False]
+    run, _ = whole
+    assert list(run.failures) == [1]
+    assert "2 times" in run.failures[1]
+    assert [summary is None for summary in run.summaries] == [False, True, False, False]
 
 
 class Stop(BaseException):
@@ -71,76 +74,66 @@ class Stop(BaseException):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_run_that_is_stopped_anywhere_goes_on_to_the_same_bytes(tiny_gpt2, tmp_path, whole, seed):
+def test_a_run_that_is_stopped_anywhere_resumes_to_the_same_bytes(tiny_gpt2, tmp_path, whole, seed):
     rng = random.Random(seed)
-    run = TraceRun(tmp_path / "run", tiny_gpt2, FACTS, PLAN)
+    run = TraceRun(tmp_path / "run", tiny_gpt2, FACTS, SETTINGS)
     last = rng.randrange(4)
 
-    def stop(now: TraceProgress) -> None:
-        if now.done == last:
+    def stop(done: int, total: int, failed: int) -> None:
+        if done == last:
             raise Stop
 
     with pytest.raises(Stop):
-        run.measure(stop)
+        run.run(stop)
     records = run.folder / RECORDS
-    data = records.read_bytes()
-    records.write_bytes(data[: rng.randrange(len(data) + 1)])  # and the last line was not written to its end
-    run.measure()
-    assert content(run.folder) == content(whole[0])
+    if last:
+        data = records.read_bytes()
+        records.write_bytes(
+            data[: rng.randrange(len(data) + 1)]
+        )  # and the last line was not written to its end
+    run.run()
+    assert content(run.folder) == content(whole[0].folder)
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import warnings
-warnings.simplefilter("ignore")
-from knowedit.models import load
-from tests.conftest import make_model, make_tokenizer
-from tests.tracing.test_trace_run import FACTS, PLAN
-from knowedit.tracing import TraceRun
-
-def die(now):
-    if now.done == 3:
+def die(done: int, total: int, failed: int) -> None:
+    if done == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-
-TraceRun(Path(sys.argv[2]), load((make_model("gpt2"), make_tokenizer())), FACTS, PLAN).measure(die)
-"""
 
 
 def test_a_process_that_is_killed_leaves_its_facts_and_no_lock(tiny_gpt2, tmp_path, whole):
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(root), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    run = TraceRun(tmp_path, tiny_gpt2, FACTS, SETTINGS)
+    child = os.fork()
+    if child == 0:
+        try:
+            torch.set_num_threads(1)  # a fork has none of the others
+            run.run(die)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert len((tmp_path / RECORDS).read_bytes().splitlines()) == 3
-    seen: list[TraceProgress] = []
-    TraceRun(tmp_path, tiny_gpt2, FACTS, PLAN).measure(seen.append)
-    assert seen[0] == TraceProgress(3, 4, 1)
-    assert (tmp_path / MANIFEST).read_bytes() == (whole[0] / MANIFEST).read_bytes()
+    seen = []
+    TraceRun(tmp_path, tiny_gpt2, FACTS, SETTINGS).run(lambda *now: seen.append(now))
+    assert seen[0] == (3, 4, 1)
+    assert (tmp_path / MANIFEST).read_bytes() == (whole[0].folder / MANIFEST).read_bytes()
 
 
 def test_what_is_done_is_not_measured_again(whole, tiny_gpt2, monkeypatch):
-    monkeypatch.setattr(TracePlan, "trace", None)
-    seen: list[TraceProgress] = []
-    TraceRun(whole[0], tiny_gpt2, FACTS, replace(PLAN, memory=2**24)).measure(seen.append)
-    assert seen == [TraceProgress(4, 4, 1)]
+    monkeypatch.setattr(KnownFact, "trace", None)
+    seen = []
+    TraceRun(whole[0].folder, tiny_gpt2, FACTS, SETTINGS, memory=2**24).run(lambda *now: seen.append(now))
+    assert seen == [(4, 4, 1)]
 
 
 def test_progress(tiny_gpt2, tmp_path):
-    seen: list[TraceProgress] = []
-    TraceRun(tmp_path, tiny_gpt2, FACTS[:2], PLAN).measure(seen.append)
-    assert seen == [TraceProgress(0, 2, 0), TraceProgress(1, 2, 0), TraceProgress(2, 2, 1)]
+    seen = []
+    TraceRun(tmp_path, tiny_gpt2, FACTS[:2], SETTINGS).run(lambda *now: seen.append(now))
+    assert seen == [(0, 2, 0), (1, 2, 0), (2, 2, 1)]
 
 
 def test_a_fact_has_the_same_result_in_any_list(tiny_gpt2, tmp_path, whole):
-    result = TraceRun(tmp_path, tiny_gpt2, FACTS[::-1], PLAN).measure()
-    for own, other in zip(result.summaries[::-1], whole[1].summaries, strict=True):
+    run = TraceRun(tmp_path, tiny_gpt2, FACTS[::-1], SETTINGS)
+    run.run()
+    for own, other in zip(run.summaries[::-1], whole[0].summaries, strict=True):
         if own is None or other is None:
             assert own is other
         else:
@@ -150,100 +143,98 @@ def test_a_fact_has_the_same_result_in_any_list(tiny_gpt2, tmp_path, whole):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"plan": replace(PLAN, seed=1)}, "seed is 0 there and 1 here"),
-        ({"plan": replace(PLAN, part="mlp")}, "part is hidden"),
-        ({"plan": replace(PLAN, window=Window(1, 0))}, "window"),
-        ({"plan": replace(PLAN, corruption=GaussianNoise(0.4))}, "corruption"),
-        ({"plan": replace(PLAN, draws=3)}, "draws is 2"),
-        ({"plan": replace(PLAN, sever="mlp")}, "sever"),
+        ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"settings": replace(SETTINGS, part="mlp")}, "part is hidden"),
+        ({"settings": replace(SETTINGS, window=Window(1, 0))}, "window"),
+        ({"settings": replace(SETTINGS, corruption=GaussianNoise(0.4))}, "corruption"),
+        ({"settings": replace(SETTINGS, draws=3)}, "draws is 2"),
+        ({"settings": replace(SETTINGS, sever="mlp")}, "sever"),
         ({"facts": FACTS[:3]}, "facts is 4 there and 3 here"),
         ({"facts": FACTS[::-1]}, "facts_sha256"),
     ],
 )
 def test_a_folder_of_another_run_is_refused(whole, tiny_gpt2, change, named):
-    before = content(whole[0])
+    before = content(whole[0].folder)
     with pytest.raises(InputError, match=f"belongs to another run.*{named}"):
-        replace(TraceRun(whole[0], tiny_gpt2, FACTS, PLAN), **change).measure()
-    assert content(whole[0]) == before
+        TraceRun(whole[0].folder, tiny_gpt2, **({"facts": FACTS, "settings": SETTINGS} | change)).run()
+    assert content(whole[0].folder) == before
 
 
 def test_a_folder_of_another_model_is_refused(whole, fresh_lm):
     with pytest.raises(InputError, match="belongs to another run: model is"):
-        TraceRun(whole[0], fresh_lm("gpt2", seed=5), FACTS, PLAN).measure()
+        TraceRun(whole[0].folder, fresh_lm("gpt2", seed=5), FACTS, SETTINGS).run()
 
 
 def test_a_second_runner_is_refused_until_the_first_has_ended(tiny_gpt2, tmp_path):
-    run = TraceRun(tmp_path, tiny_gpt2, FACTS[:1], PLAN)
+    run = TraceRun(tmp_path, tiny_gpt2, FACTS[:1], SETTINGS)
 
-    def another(_: TraceProgress) -> None:
-        with pytest.raises(InputError, match="another process writes to"):
-            run.measure()
+    def another(done: int, total: int, failed: int) -> None:
+        with pytest.raises(InputError, match="another process is writing to"):
+            run.run()
 
-    run.measure(another)
-    run.measure()
+    run.run(another)
+    run.run()
 
 
 def test_bad_requests_leave_no_folder(tiny_gpt2, tmp_path):
     folder = tmp_path / "new"
     with pytest.raises(InputError, match="no facts to trace"):
-        TraceRun(folder, tiny_gpt2, (), PLAN).measure()
+        TraceRun(folder, tiny_gpt2, (), SETTINGS).run()
     with pytest.raises(InputError, match="larger than the model"):
-        TraceRun(folder, tiny_gpt2, FACTS, replace(PLAN, window=Window(9, 9))).measure()
+        TraceRun(folder, tiny_gpt2, FACTS, replace(SETTINGS, window=Window(9, 9))).run()
     assert not folder.exists()
     folder.write_text("a file")
-    with pytest.raises(InputError, match="cannot be made"):
-        TraceRun(folder, tiny_gpt2, FACTS, PLAN).measure()
+    with pytest.raises(InputError, match="cannot be written"):
+        TraceRun(folder, tiny_gpt2, FACTS, SETTINGS).run()
 
 
 def test_all_facts_fail(tiny_gpt2, tmp_path):
-    with pytest.raises(InputError, match=r"none of 1 facts could be traced; the first: .*stands 2 times"):
-        TraceRun(tmp_path, tiny_gpt2, FACTS[1:2], PLAN).measure()
+    with pytest.raises(InputError, match=r"none of 1 facts could be traced; the first: .*2 times"):
+        TraceRun(tmp_path, tiny_gpt2, FACTS[1:2], SETTINGS).run()
     assert not (tmp_path / AVERAGE).exists()
 
 
 def damaged(whole, tmp_path, name, data):
-    for own, value in (content(whole[0]) | {name: data}).items():
+    for own, value in (content(whole[0].folder) | {name: data}).items():
         if value is not None:
             (tmp_path / own).write_bytes(value)
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"{}", b'{"kind": "knowedit.trace_run", "schema": 2}'])
+@pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"{}", b'{"kind": "knowedit.trace_run", "schema": 3}'])
 def test_damaged_manifests(whole, tiny_gpt2, tmp_path, data):
     damaged(whole, tmp_path, MANIFEST, data)
     with pytest.raises(FileFormatError, match="give another folder"):
-        TraceRun(tmp_path, tiny_gpt2, FACTS, PLAN).measure()
+        TraceRun(tmp_path, tiny_gpt2, FACTS, SETTINGS).run()
 
 
 def test_records_without_a_manifest(whole, tiny_gpt2, tmp_path):
     damaged(whole, tmp_path, MANIFEST, None)
-    with pytest.raises(InputError, match="records and no manifest"):
-        TraceRun(tmp_path, tiny_gpt2, FACTS, PLAN).measure()
+    with pytest.raises(InputError, match=r"holds records.jsonl and no manifest"):
+        TraceRun(tmp_path, tiny_gpt2, FACTS, SETTINGS).run()
 
 
 @pytest.mark.parametrize("change", [(b"0.", b"1."), (b"{", b""), (b'"sha256"', b'"sha255"')], ids=str)
 def test_a_damaged_line_is_named(whole, tiny_gpt2, tmp_path, change):
-    lines = (whole[0] / RECORDS).read_bytes().splitlines(keepends=True)
+    lines = (whole[0].folder / RECORDS).read_bytes().splitlines(keepends=True)
     lines[2] = lines[2].replace(*change, 1)
     damaged(whole, tmp_path, RECORDS, b"".join(lines))
-    with pytest.raises(FileFormatError, match=r"line 3 of .*measure them again"):
-        TraceRun(tmp_path, tiny_gpt2, FACTS, PLAN).measure()
+    with pytest.raises(FileFormatError, match=r"line 3 of .*trace them again"):
+        TraceRun(tmp_path, tiny_gpt2, FACTS, SETTINGS).run()
 
 
 def test_records_that_are_none_of_ours(whole, tiny_gpt2, tmp_path):
-    damaged(whole, tmp_path, RECORDS, b"")
-    with Journal(tmp_path / RECORDS, "restore it") as journal:
-        for _ in FACTS:
-            journal.append({"clean": 1.0})
+    line = sealed({"clean": 1.0})
+    damaged(whole, tmp_path, RECORDS, len(FACTS) * line)
     with pytest.raises(FileFormatError, match="wrong entries"):
-        TraceRun(tmp_path, tiny_gpt2, FACTS, PLAN).measure()
-    with Journal(tmp_path / RECORDS, "restore it") as journal:
-        journal.append({"clean": 1.0})
+        TraceRun(tmp_path, tiny_gpt2, FACTS, SETTINGS).run()
+    damaged(whole, tmp_path, RECORDS, (len(FACTS) + 1) * line)
     with pytest.raises(FileFormatError, match="5 records of 4 facts"):
-        TraceRun(tmp_path, tiny_gpt2, FACTS, PLAN).measure()
+        TraceRun(tmp_path, tiny_gpt2, FACTS, SETTINGS).run()
 
 
 def test_the_manifest_says_what_was_run(whole, tiny_gpt2):
-    found = json.loads((whole[0] / MANIFEST).read_text(encoding="utf-8"))
+    found = json.loads((whole[0].folder / MANIFEST).read_text(encoding="utf-8"))
     assert found["names"] == {"model": tiny_gpt2.name, "dtype": "float32"}
     assert found["run"]["corruption"] == {"kind": "gaussian", "std": 0.5}
     assert "memory" not in found["run"]
+    assert found["run"]["block"] == 1

@@ -15,16 +15,16 @@ from knowedit.tracing import (
     RelativeNoise,
     Role,
     Substitution,
+    TraceSettings,
     UnpredictedAnswer,
     Window,
     causal_trace,
-    embedding_std,
-    read,
-    token_roles,
 )
+from knowedit.tracing.prompts import read_prompt
 from tests.conftest import noise
 
 PROMPT, SUBJECT = "In town, {} is in the city of", "Marie Curie"
+TWO = TraceSettings(draws=2)
 
 
 def seeded(seed: int = 3) -> torch.Generator:
@@ -56,7 +56,7 @@ def test_impossible_windows(wrong):
 
 def test_roles(tiny_gpt2):
     prompt = locate(tiny_gpt2, PROMPT, SUBJECT)
-    roles = token_roles(prompt)
+    roles = Role.of(prompt)
     assert roles[prompt.start] == Role.FIRST_SUBJECT
     assert set(roles[: prompt.start]) == {Role.BEFORE}
     assert set(roles[prompt.start + 1 : prompt.stop - 1]) <= {Role.MIDDLE_SUBJECT}
@@ -66,42 +66,47 @@ def test_roles(tiny_gpt2):
 
 
 def test_roles_where_there_is_no_room(tiny_gpt2):
-    assert token_roles(locate(tiny_gpt2, "{}", "e")) == (Role.LAST_SUBJECT,)
-    end = token_roles(locate(tiny_gpt2, "It is the {}", "Space Needle"))
+    assert Role.of(locate(tiny_gpt2, "{}", "e")) == (Role.LAST_SUBJECT,)
+    end = Role.of(locate(tiny_gpt2, "It is the {}", "Space Needle"))
     assert end[-1] == Role.LAST_SUBJECT
     assert Role.LAST not in end
-    one_after = token_roles(locate(tiny_gpt2, "{} is", "Marie"))
+    one_after = Role.of(locate(tiny_gpt2, "{} is", "Marie"))
     assert one_after[-1] == Role.LAST
     assert Role.FIRST_AFTER not in one_after
 
 
 def test_noise_is_added_to_the_subject_alone_and_has_the_deviation_that_was_asked_for(tiny_gpt2):
-    reading = read(tiny_gpt2, PROMPT, SUBJECT)
-    made = GaussianNoise(0.3).corrupt(tiny_gpt2, reading, 200, seeded())
-    assert made.noise.shape == (200, reading.size, tiny_gpt2.width)
-    assert float(made.noise.std()) == pytest.approx(0.3, rel=0.02)
-    own = tiny_gpt2.module("embedding")(torch.tensor([reading.subject_ids]))
-    assert torch.equal(made.embeddings, own + made.noise)
+    prompt = locate(tiny_gpt2, PROMPT, SUBJECT)
+    embeddings, noise = GaussianNoise(0.3).corrupt(tiny_gpt2, prompt, SUBJECT, 200, seeded())
+    assert noise.shape == (200, prompt.stop - prompt.start, tiny_gpt2.width)
+    assert float(noise.std()) == pytest.approx(0.3, rel=0.02)
+    own = tiny_gpt2.module("embedding")(torch.tensor([prompt.ids[prompt.subject]]))
+    assert torch.equal(embeddings, own + noise)
 
 
 def test_relative_noise_is_a_multiple_of_the_embeddings_deviation(tiny_gpt2):
-    reading = read(tiny_gpt2, PROMPT, SUBJECT)
-    own = tiny_gpt2.module("embedding").weight.detach()[list(reading.subject_ids)]
+    prompt = locate(tiny_gpt2, PROMPT, SUBJECT)
+    own = tiny_gpt2.module("embedding").weight.detach()[list(prompt.ids[prompt.subject])]
     mean = own.mean()
     std = float(((own - mean) ** 2).sum().div(own.numel() - 1).sqrt())
-    assert embedding_std(tiny_gpt2, [reading.prompt]) == pytest.approx(std, rel=1e-5)
-    relative = RelativeNoise(3).corrupt(tiny_gpt2, reading, 4, seeded())
-    absolute = GaussianNoise(3 * std).corrupt(tiny_gpt2, reading, 4, seeded())
-    torch.testing.assert_close(relative.noise, absolute.noise)
+    assert GaussianNoise.of_embeddings(tiny_gpt2, [prompt], 1).std == pytest.approx(std, rel=1e-5)
+    _, relative = RelativeNoise(3).corrupt(tiny_gpt2, prompt, SUBJECT, 4, seeded())
+    _, absolute = GaussianNoise(3 * std).corrupt(tiny_gpt2, prompt, SUBJECT, 4, seeded())
+    torch.testing.assert_close(relative, absolute)
+    with pytest.raises(InputError, match="at least one subject"):
+        GaussianNoise.of_embeddings(tiny_gpt2, [])
 
 
 def test_the_same_seed_gives_the_same_trace_and_the_seed_is_kept(tiny_gpt2):
-    a, b, c = (causal_trace(tiny_gpt2, PROMPT, SUBJECT, generator=seeded(s), draws=2) for s in (5, 5, 6))
-    assert torch.equal(a.scores, b.scores)
-    assert not torch.equal(a.scores, c.scores)
+    a, b, c = (
+        causal_trace(tiny_gpt2, PROMPT, SUBJECT, settings=TWO, **how)
+        for how in ({"generator": seeded(5)}, {"seed": 5}, {"seed": 6})
+    )
+    assert torch.equal(a.restored_draws, b.restored_draws)
+    assert not torch.equal(a.restored_draws, c.restored_draws)
     assert (a.provenance.seed, c.provenance.seed) == (5, 6)
     fixed = causal_trace(
-        tiny_gpt2, PROMPT, corruption=FixedNoise(a.noise), subject=SUBJECT, generator=seeded()
+        tiny_gpt2, PROMPT, SUBJECT, settings=TraceSettings(corruption=FixedNoise(a.noise)), seed=3
     )
     assert fixed.provenance.seed is None
 
@@ -109,43 +114,46 @@ def test_the_same_seed_gives_the_same_trace_and_the_seed_is_kept(tiny_gpt2):
 def test_a_filled_prompt_and_a_prompt_object_are_the_same_trace(tiny_gpt2):
     located = locate(tiny_gpt2, PROMPT, SUBJECT)
     ways = [(PROMPT, SUBJECT), (located.text, SUBJECT), (located, SUBJECT), (located, None)]
-    found = [causal_trace(tiny_gpt2, *way, generator=seeded(), draws=2) for way in ways]
-    assert all(torch.equal(found[0].scores, other.scores) for other in found[1:])
-    assert all(read(tiny_gpt2, *way).subject == SUBJECT for way in ways)
+    found = [causal_trace(tiny_gpt2, *way, settings=TWO, seed=3) for way in ways]
+    assert all(torch.equal(found[0].restored_draws, other.restored_draws) for other in found[1:])
+    assert all(read_prompt(tiny_gpt2, *way)[1] == SUBJECT for way in ways)
 
 
 def test_labels_join_to_the_text_and_split_characters_are_readable(tiny_gpt2):
-    assert "".join(read(tiny_gpt2, PROMPT, SUBJECT).tokens) == PROMPT.format(SUBJECT)
-    assert not any("\ufffd" in text for text in read(tiny_gpt2, "{} is", "東京").tokens)
+    assert "".join(causal_trace(tiny_gpt2, PROMPT, SUBJECT, settings=TWO, seed=3).tokens) == PROMPT.format(
+        SUBJECT
+    )
+    split = causal_trace(tiny_gpt2, "{} is", "東京", settings=TWO, seed=3)
+    assert not any("\ufffd" in text for text in split.tokens)
 
 
 def test_the_models_own_answer_is_traced_by_default_and_without_a_warning(family: LanguageModel):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = causal_trace(family, PROMPT, SUBJECT, generator=seeded(), draws=2)
+        found = causal_trace(family, PROMPT, SUBJECT, settings=TWO, seed=3)
     odds = family.logits([found.token_ids])[0, -1].softmax(-1)
     assert found.answer_ids == (int(odds.argmax()),)
     assert found.predicted
-    assert found.clean_score == pytest.approx(float(odds.max()), abs=1e-6)
+    assert found.clean == pytest.approx(float(odds.max()), abs=1e-6)
 
 
 def test_another_answer_is_measured_with_a_warning(tiny_gpt2):
-    with pytest.warns(UnpredictedAnswer, match="does not say"):
-        found = causal_trace(tiny_gpt2, PROMPT, SUBJECT, answer="Warsaw", generator=seeded(), draws=2)
+    with pytest.warns(UnpredictedAnswer, match="does not predict"):
+        found = causal_trace(tiny_gpt2, PROMPT, SUBJECT, answer="Warsaw", settings=TWO, seed=3)
     assert not found.predicted
     assert found.answer == "Warsaw"
-    assert 0 < found.clean_score < 1
+    assert 0 < found.clean < 1
 
 
 WRONG = {
     "no subject": ({"subject": None}, "no subject was given"),
-    "not in the prompt": ({"prompt": "Paris is in", "subject": "Rome"}, "stands 0 times"),
+    "not in the prompt": ({"prompt": "Paris is in", "subject": "Rome"}, "0 times"),
     "empty": ({"subject": " "}, "empty"),
     "part": ({"part": "block"}, "'hidden', 'mlp', 'attention'"),
     "sever": ({"sever": "hidden"}, "None, 'mlp', 'attention'"),
     "window": ({"window": Window.paper(5)}, "larger than the model, which has 4"),
     "no draws": ({"draws": 0}, "at least 1"),
-    "no generator": ({"generator": None}, r"torch.Generator\(\).manual_seed"),
+    "no generator": ({"seed": None}, "pass seed=0, or a generator"),
     "no memory": ({"memory": 0}, "bytes"),
     "fixed draws": ({"corruption": FixedNoise(torch.zeros(3, 1, 32)), "draws": 2}, "expected floating point"),
     "fixed shape": ({"corruption": FixedNoise(torch.zeros(3, 40, 32))}, "expected floating point"),
@@ -159,9 +167,10 @@ WRONG = {
 
 @pytest.mark.parametrize(("change", "words"), WRONG.values(), ids=WRONG.keys())
 def test_bad_input_is_refused_in_one_line(tiny_gpt2, change, words):
-    how = {"prompt": PROMPT, "subject": SUBJECT, "generator": seeded()} | change
+    how = {"prompt": PROMPT, "subject": SUBJECT, "seed": 3} | change
+    own = {name: how.pop(name) for name in vars(TWO) if name in how}
     with pytest.raises(InputError, match=words) as caught:
-        causal_trace(tiny_gpt2, **how)
+        causal_trace(tiny_gpt2, **how, settings=TraceSettings(**own))
     assert "\n" not in str(caught.value)
 
 
@@ -174,16 +183,16 @@ def test_noise_must_be_positive(kind, value):
 
 def test_a_wrong_fixed_noise_is_a_shape_error(tiny_gpt2):
     with pytest.raises(ShapeError):
-        causal_trace(tiny_gpt2, PROMPT, SUBJECT, corruption=FixedNoise(noise(2, 3)))
+        causal_trace(tiny_gpt2, PROMPT, SUBJECT, settings=TraceSettings(corruption=FixedNoise(noise(2, 3))))
 
 
 def test_a_substitution_that_changes_its_neighbours_is_refused(tiny_gpt2):
     """As many tokens in all, but another subject that takes its neighbour's letters into its own token."""
     own = locate(tiny_gpt2, "a{}own is", " t")
     with pytest.raises(InputError, match="tokens"):
-        causal_trace(tiny_gpt2, own, corruption=Substitution(" d"))
+        causal_trace(tiny_gpt2, own, settings=TraceSettings(corruption=Substitution(" d")))
 
 
 def test_a_prompt_object_of_another_subject_is_refused(tiny_gpt2):
     with pytest.raises(InputError, match="leave it out"):
-        causal_trace(tiny_gpt2, locate(tiny_gpt2, PROMPT, SUBJECT), "town", generator=seeded())
+        causal_trace(tiny_gpt2, locate(tiny_gpt2, PROMPT, SUBJECT), "town", seed=3)

@@ -19,7 +19,7 @@ PART = {"hidden": "hidden states", "mlp": "MLP outputs", "attention": "attention
 def total(trace: Trace) -> str:
     """The three numbers of the whole trace."""
     return (
-        f"P(answer): clean {trace.clean_score:.3f}, corrupted {trace.corrupted_score:.3f}, "
+        f"P(answer): clean {trace.clean:.3f}, corrupted {trace.corrupted:.3f}, "
         f"total effect {trace.total_effect:+.3f}"
     )
 
@@ -32,13 +32,14 @@ def heat_table(trace: Trace, width: int) -> Iterator[Text]:
     layers = range(0, trace.n_layers, step)
     unit = "percent" if cell > 2 else "tenths, 9 is 0.9 and more"
     every = "" if step == 1 else f"; every {step}th layer"
-    window = "" if trace.window.size == 1 else f", windows of {trace.window.size} layers"
-    severed = "" if trace.sever is None else f", {trace.sever} severed"
-    yield Text(f"restored {PART[trace.part]}{window}{severed}", style="bold")
+    settings = trace.settings
+    window = "" if settings.window.size == 1 else f", windows of {settings.window.size} layers"
+    severed = "" if settings.sever is None else f", {settings.sever} severed"
+    yield Text(f"restored {PART[settings.part]}{window}{severed}", style="bold")
     yield Text(f"P in {unit}{every}")
     yield Text(" " * LABEL) + Text("".join(_header(layers, cell)), style="dim")
-    high = max(float(trace.effects.max()), 1e-9)
-    for token, row in enumerate(trace.effects.tolist()):
+    high = max(float(trace.restored.max()), 1e-9)
+    for token, row in enumerate(trace.restored.tolist()):
         line = Text(_label(trace, token))
         for layer in layers:
             line.append(_number(row[layer], cell), style=_style(row[layer] / high))
@@ -83,13 +84,13 @@ def _style(share: float) -> str:
 
 def best_cells(trace: Trace) -> Iterator[Text]:
     """The cells that bring back most, at different tokens."""
-    effects = trace.effects
-    tokens = effects.max(dim=1).values.argsort(descending=True)[:BEST].tolist()
+    restored = trace.restored
+    tokens = restored.max(dim=1).values.argsort(descending=True)[:BEST].tolist()
     yield Text("best layer at the best tokens:")
     for token in tokens:
-        layer = int(effects[token].argmax())
+        layer = int(restored[token].argmax())
         gain = float(trace.indirect_effects[token, layer])
         yield Text(
-            f"  {_label(trace, token)} layer {layer:>2}  P {float(effects[token, layer]):.3f}  "
+            f"  {_label(trace, token)} layer {layer:>2}  P {float(restored[token, layer]):.3f}  "
             f"({gain:+.3f}, {trace.roles[token].value})"
         )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
 from rich.markup import escape
 
 from knowedit.cli.heat import best_cells, heat_table, total
@@ -23,6 +22,7 @@ from knowedit.tracing import (
     Severed,
     Substitution,
     Trace,
+    TraceSettings,
     UnpredictedAnswer,
     Window,
     causal_trace,
@@ -148,12 +148,8 @@ def _traces(request: TraceRequest, lm: LanguageModel, corruption: Corruption) ->
                     request.prompt,
                     request.subject,
                     answer=request.answer,
-                    part=part,
-                    window=window,
-                    sever=request.sever,
-                    corruption=corruption,
-                    draws=request.draws,
-                    generator=torch.Generator().manual_seed(request.seed),
+                    settings=TraceSettings(part, window, request.sever, corruption, request.draws),
+                    seed=request.seed,
                     digest=digest,
                 )
             )
@@ -166,7 +162,7 @@ def _tell(heard: list[warnings.WarningMessage]) -> None:
 
 
 def _write(request: TraceRequest, traces: list[Trace]) -> list[Path]:
-    from knowedit.tracing.figures import heat_maps, save
+    from knowedit.tracing.figures import heat_map, save
 
     written: list[Path] = []
     for path in request.out:
@@ -176,7 +172,7 @@ def _write(request: TraceRequest, traces: list[Trace]) -> list[Path]:
                 trace.save(file)
             written += files
         else:
-            save(heat_maps(traces), path)
+            save(heat_map(*traces), path)
             written.append(path)
     return written
 
@@ -204,14 +200,10 @@ def as_dict(trace: Trace) -> dict[str, Any]:
         "tokens": list(trace.tokens),
         "roles": [role.value for role in trace.roles],
         "subject": list(trace.subject),
-        "part": trace.part,
-        "window": {"before": trace.window.before, "after": trace.window.after},
-        "sever": trace.sever,
-        "corruption": trace.provenance.corruption,
-        "draws": trace.draws,
+        **trace.settings.to_json(),
         "seed": trace.provenance.seed,
-        "clean": trace.clean_score,
-        "corrupted": trace.corrupted_score,
+        "clean": trace.clean,
+        "corrupted": trace.corrupted,
         "total_effect": trace.total_effect,
-        "effects": trace.effects.tolist(),
+        "restored": trace.restored.tolist(),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,14 +19,13 @@ from knowedit.errors import InputError
 from knowedit.intervals import Interval
 from knowedit.models import LanguageModel, load
 from knowedit.tracing import (
+    AverageTrace,
     Corruption,
     KnownFact,
     Part,
     Severed,
-    TracePlan,
-    TraceProgress,
-    TraceResult,
     TraceRun,
+    TraceSettings,
     figures,
     load_known_facts,
 )
@@ -61,20 +60,19 @@ class AverageRequest:
             raise InputError("--noise and --relative-noise were both given: give one of them")
         return chosen_noise(self.noise, self.relative_noise)
 
-    def plan(self, n_layers: int) -> TracePlan:
+    def settings(self, n_layers: int) -> TraceSettings:
         """How each fact is traced; single states and windows of sublayers where no window is given.
 
         Raises:
             InputError: a value that no trace could use.
         """
         usual = "1" if self.part == "hidden" else "depth"
-        return TracePlan(
+        return TraceSettings(
             part=cast(Part, self.part),
             window=parse_window(usual if self.window is None else self.window, n_layers).check(n_layers),
             sever=cast("Severed | None", self.sever),
             corruption=self.corruption(),
             draws=self.draws,
-            seed=self.seed,
         )
 
     def known_facts(self, lm: LanguageModel) -> list[KnownFact]:
@@ -94,16 +92,17 @@ def run_trace_average(request: AverageRequest, *, as_json: bool) -> None:
     request.corruption()
     with stderr.status("reading the model"):
         lm = load(request.model, device=request.device)
-    plan = request.plan(lm.n_layers)
-    result = _watched(TraceRun(request.out, lm, request.known_facts(lm), plan))
+    settings = request.settings(lm.n_layers)
+    run = TraceRun(request.out, lm, request.known_facts(lm), settings, seed=request.seed)
+    average = _watched(run)
     written = [request.out / AVERAGE]
     if request.picture is not None:
-        _draw(result, request.picture)
+        _draw(average, request.picture)
         written.append(request.picture)
     if as_json:
-        print_json(as_dict(result) | {"written": [str(path) for path in written]})
+        print_json(as_dict(average, run.failures) | {"written": [str(path) for path in written]})
         return
-    _print(result)
+    _print(average, run.failures)
     for path in written:
         console.print(f"written to {escape(str(path))}")
 
@@ -117,20 +116,18 @@ def _check_picture(path: Path | None) -> None:
         raise InputError(f"the folder {path.parent} does not exist: create it, or give another --picture")
 
 
-def _draw(result: TraceResult, path: Path) -> None:
-    figures.save(figures.average_lines(result.average), path)
+def _draw(average: AverageTrace, path: Path) -> None:
+    figures.save(figures.average_lines(average), path)
 
 
-def _watched(run: TraceRun) -> TraceResult:
+def _watched(run: TraceRun) -> AverageTrace:
     with counting_bar("facts") as bar:
         watch = _Watch(bar)
         try:
-            return run.measure(watch)
+            return run.run(watch)
         except KeyboardInterrupt:
             bar.stop()
-            stderr.print(
-                f"stopped after {watch.done} of {len(run.facts)} facts: the same command goes on from there"
-            )
+            stderr.print(f"stopped after {watch.done} of {len(run.facts)} facts: the same command resumes")
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -142,23 +139,23 @@ class _Watch:
         self._task: TaskID | None = None
         self.done = 0
 
-    def __call__(self, now: TraceProgress) -> None:
+    def __call__(self, done: int, total: int, failed: int) -> None:
         if self._task is None:
-            self._task = self._bar.add_task("tracing", total=now.total, completed=now.done, note="")
-        self.done = now.done
-        failed = f", {now.failed} failed" if now.failed else ""
-        self._bar.update(self._task, completed=now.done, note=failed)
+            self._task = self._bar.add_task("tracing", total=total, completed=done, note="")
+        self.done = done
+        self._bar.update(self._task, completed=done, note=f", {failed} failed" if failed else "")
 
 
-def as_dict(result: TraceResult) -> dict[str, Any]:
+def as_dict(found: AverageTrace, failures: dict[int, str]) -> dict[str, Any]:
     """A run's result as JSON; where there is one fact, intervals are null."""
-    found = result.average
     peaks = ((role, *found.peak(role)) for role in found.roles)
     return {
-        "setting": asdict(found.setting),
+        "model": found.model,
+        "digest": found.digest,
+        "settings": found.settings.to_json(),
         "facts": found.n_facts,
         "predicted": found.n_predicted,
-        "failures": {str(number): error for number, error in result.failures.items()},
+        "failures": {str(number): error for number, error in failures.items()},
         **{name: _interval(getattr(found, name)) for name in SCORES},
         "peaks": [{"role": role.value, "layer": layer, **_interval(value)} for role, layer, value in peaks],
     }
@@ -178,8 +175,7 @@ def _interval(found: Interval) -> dict[str, Any]:
     return {"mean": found.mean, **bounds, "n": found.n}
 
 
-def _print(result: TraceResult) -> None:
-    found = result.average
+def _print(found: AverageTrace, failures: dict[int, str]) -> None:
     table = Table("token", "best layer", "P(answer)", "95 % interval", "facts", box=None)
     for role in found.roles:
         layer, value = found.peak(role)
@@ -189,14 +185,11 @@ def _print(result: TraceResult) -> None:
     for name, title in SCORES.items():
         scores.add_row(title, *_cells(getattr(found, name)))
     console.print(scores)
-    size = found.window.size
-    what = found.part if size == 1 else f"{found.part}, {size} layers together"
-    severed = f", {found.sever} severed" if found.sever else ""
     console.print(
-        f"{found.model}: restored {what}{severed}, {found.draws} draws a fact; the model says the answer of "
-        f"{found.n_predicted} of {found.n_facts} facts"
+        f"{found.model}: restored {found.settings.label}, {found.settings.draws} draws a fact; the model predicts "
+        f"the answer of {found.n_predicted} of {found.n_facts} facts"
     )
-    for number, error in result.failures.items():
+    for number, error in failures.items():
         stderr.print(f"fact {number} was left out: {escape(error)}")
 
 

@@ -1,4 +1,4 @@
-"""What the figures of all parts share: one style, and files that are the same bytes every time."""
+"""What the figures of all parts share: one style, files that are the same bytes every time, tables for notebooks."""
 
 from knowedit.figures.saving import SUFFIXES, check_suffix, save
 

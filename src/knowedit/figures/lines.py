@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPARSE = 12
-"""A line has a mark at every point, or at about so many of them."""
+"""A line has a mark at every point, or at about this many of them."""
 
 
 def banded_line(

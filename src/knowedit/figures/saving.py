@@ -45,6 +45,6 @@ def save(figure: Figure, path: PathLike) -> None:
     """
     suffix = check_suffix(path)
     stream = BytesIO()
-    with style.settings():
+    with style.drawing(figure):
         figure.savefig(stream, format=suffix[1:], metadata=METADATA[suffix])
     write_bytes(path, stream.getvalue())

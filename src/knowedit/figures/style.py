@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,43 +48,48 @@ SETTINGS = {
 
 
 @contextmanager
-def settings() -> Iterator[None]:
-    """Matplotlib's defaults with our settings, whatever the user's own are; those come back at the end."""
+def drawing(figure: Figure | None = None, *, width: float = 6.4, height: float = 4.8) -> Iterator[Figure]:
+    """A figure to draw into, in our style whatever the user's own settings are; those come back at the end.
+
+    Every text is printed as it is: a dollar sign begins no formula.
+
+    Args:
+        figure: to draw into; by default a new white one, known to no global state.
+        width: of a new one, in inches.
+        height: of a new one, in inches.
+    """
     import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
     kept = ("backend", "interactive", "toolbar")
     defaults = {name: value for name, value in matplotlib.rcParamsDefault.items() if name not in kept}
     with matplotlib.rc_context(defaults | SETTINGS):  # type: ignore[arg-type]
-        yield
+        if figure is None:
+            figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
+        yield figure
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty white figure in inches, known to no global state."""
-    from matplotlib.figure import Figure
+def plain(text: str, *, token: bool = False) -> str:
+    """A text with escapes for what the font lacks.
 
-    return Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
-
-
-def token_label(token: str, *, corrupted: bool = False) -> str:
-    """A token as it stands in the text: spaces shown, letters that the font lacks as escapes, ``*`` if corrupted."""
-    shown = "".join(map(partial(_shown, font()), token))
-    if len(shown) > LONGEST:
-        shown = shown[: LONGEST - 1] + "…"
-    return shown + "*" * corrupted
+    Args:
+        text: as it is.
+        token: it is a token: its spaces are shown, and of a long one the beginning.
+    """
+    own = _font()
+    shown = "".join(letter if letter == " " and not token else _shown(own, letter) for letter in text)
+    return shown[: LONGEST - 1] + "…" if token and len(shown) > LONGEST else shown
 
 
-def font() -> FT2Font:
+def _font() -> FT2Font:
     """The font that comes with matplotlib."""
     import matplotlib
     from matplotlib.ft2font import FT2Font
 
     return FT2Font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"))
-
-
-def plain(text: str) -> str:
-    """A text with escapes for what the font lacks; spaces stay."""
-    own = font()
-    return "".join(letter if letter == " " else _shown(own, letter) for letter in text)
 
 
 def _shown(own: FT2Font, letter: str) -> str:
@@ -102,12 +106,3 @@ def layer_axis(axes: Axes, n_layers: int, label: str = "layer", *, first: int = 
     step = next(step for step in steps if n_layers - first <= 12 * step)
     axes.set_xticks(range(-(-first // step) * step, n_layers, step))
     axes.set_xlabel(label)
-
-
-def literal(figure: Figure) -> Figure:
-    """Print every text of a figure as it is: a dollar sign begins no formula."""
-    from matplotlib.text import Text
-
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)
-    return figure

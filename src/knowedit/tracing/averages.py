@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowedit.errors import FileFormatError, InputError
+from knowedit.figures.tables import data_frame, html_table
 from knowedit.intervals import Interval, student, student_interval
 from knowedit.tensorfile import Kind, PathLike, read_tensors, write_tensors
-from knowedit.tracing.roles import Role
-from knowedit.tracing.setting import TraceSetting
-from knowedit.tracing.summary import FactSummary, summarise
-from knowedit.tracing.trace import Part, Severed, Trace
-from knowedit.tracing.windows import Window
+from knowedit.tracing.prompts import Role
+from knowedit.tracing.settings import TraceSettings
+from knowedit.tracing.summary import FactSummary
+from knowedit.tracing.trace import Trace
 
 KIND: Final = Kind("trace_average", "1", "average of traces", "AverageTrace.save")
 MAPS: Final = ("mean", "low", "high")
@@ -26,7 +26,7 @@ COLUMNS: Final = ("counts", "baselines")
 INTERVALS: Final = ("clean", "corrupted", "total_effect", "best_last_subject", "best_anywhere")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AverageTrace:
     """Restored probabilities, averaged over facts; a fact counts once, however many tokens it has.
 
@@ -45,9 +45,12 @@ class AverageTrace:
         total_effect: clean minus corrupted, fact by fact.
         best_last_subject: each fact's own largest restored probability at its last subject token, averaged.
         best_anywhere: the same over all its tokens.
-        setting: what all traces have in common.
+        settings: how all traces were made; a subject that was substituted is left out, as each fact may have its
+            own.
+        model: the model's name.
+        digest: of the `Fingerprint` of its weights.
         n_facts: how many facts.
-        n_predicted: of how many the model says the answer.
+        n_predicted: of how many the model predicts the answer.
     """
 
     roles: tuple[Role, ...]
@@ -61,47 +64,56 @@ class AverageTrace:
     total_effect: Interval
     best_last_subject: Interval
     best_anywhere: Interval
-    setting: TraceSetting
+    settings: TraceSettings
+    model: str
+    digest: str
     n_facts: int
     n_predicted: int
 
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        return self.setting.model
+    @classmethod
+    def of(
+        cls, summaries: Sequence[FactSummary], settings: TraceSettings, *, model: str, digest: str
+    ) -> AverageTrace:
+        """Average what is kept of each fact's trace.
 
-    @property
-    def part(self) -> Part:
-        """What is restored."""
-        return self.setting.part
+        Args:
+            summaries: one a fact.
+            settings: how all traces were made.
+            model: the model's name.
+            digest: of its weights.
 
-    @property
-    def window(self) -> Window:
-        """The layers that are restored together."""
-        return self.setting.window
-
-    @property
-    def sever(self) -> Severed | None:
-        """The part that is held at its corrupted values, or None."""
-        return self.setting.sever
-
-    @property
-    def corruption(self) -> dict[str, Any]:
-        """The corruption's settings."""
-        return self.setting.corruption
-
-    @property
-    def draws(self) -> int:
-        """Corruptions for each fact."""
-        return self.setting.draws
+        Raises:
+            InputError: no fact.
+        """
+        if not summaries:
+            raise InputError("there are no facts to average: give at least one")
+        roles = tuple(role for role in Role if any(role in one.restored for one in summaries))
+        having = {role: [one for one in summaries if role in one.restored] for role in roles}
+        rows = [np.stack([one.restored[role] for one in group]) for role, group in having.items()]
+        mean, low, high = (np.stack(part) for part in zip(*map(student, rows), strict=True))
+        groups = having.values()
+        return cls(
+            roles=roles,
+            mean=mean,
+            low=low,
+            high=high,
+            counts=np.array([len(group) for group in groups], dtype=np.int64),
+            baselines=np.array([np.mean([one.corrupted for one in group]) for group in groups]),
+            **{name: student_interval([getattr(one, name) for one in summaries]) for name in INTERVALS},
+            settings=settings,
+            model=model,
+            digest=digest,
+            n_facts=len(summaries),
+            n_predicted=sum(one.predicted for one in summaries),
+        )
 
     @property
     def n_layers(self) -> int:
         """The model's layers."""
-        return self.setting.n_layers
+        return int(self.mean.shape[1])
 
     @property
-    def indirect(self) -> NDArray[np.float64]:
+    def indirect_effects(self) -> NDArray[np.float64]:
         """``(roles, layers)``: restored minus corrupted probability, over the facts that have the role's tokens.
 
         For a role that all facts have this is ``mean - corrupted.mean``.
@@ -141,6 +153,41 @@ class AverageTrace:
         layer = int(self.mean[self.row(role)].argmax())
         return layer, self.at(role, layer)
 
+    def __repr__(self) -> str:
+        return f"AverageTrace({self._told}; {len(self.roles)} roles, {self.n_layers} layers)"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [f"{role} ({count})", *(f"{100 * value:.0f}" for value in values)]
+            for role, count, values in zip(self.roles, self.counts, self.mean, strict=True)
+        ]
+        caption = f"{self._told}. Mean restored probability in %, by role (facts) and layer"
+        return html_table(caption, ["", *range(self.n_layers)], rows, self.mean / max(self.mean.max(), 1e-9))
+
+    @property
+    def _told(self) -> str:
+        levels = f"clean {self.clean.mean:.3f}, corrupted {self.corrupted.mean:.3f}"
+        return f"{self.n_facts} facts in {self.model}: restored {self.settings.label}; {levels}"
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row for each role and layer: restored probability, its interval, indirect effect.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        layers = range(self.n_layers)
+        return data_frame(
+            {
+                "role": [role.value for role in self.roles for _ in layers],
+                "layer": [layer for _ in self.roles for layer in layers],
+                "restored": self.mean.ravel(),
+                "low": self.low.ravel(),
+                "high": self.high.ravel(),
+                "indirect_effect": self.indirect_effects.ravel(),
+                "facts": np.repeat(self.counts, self.n_layers),
+            }
+        )
+
     def save(self, path: PathLike) -> None:
         """Write one safetensors file, atomically; the same average gives the same bytes.
 
@@ -151,7 +198,12 @@ class AverageTrace:
         arrays = {name: getattr(self, name) for name in (*MAPS, *COLUMNS)} | numbers
         rest = {
             "roles": self.roles,
-            "setting": asdict(self.setting),
+            "setting": {
+                "model": self.model,
+                "digest": self.digest,
+                **self.settings.to_json(),
+                "n_layers": self.n_layers,
+            },
             "n_facts": self.n_facts,
             "n_predicted": self.n_predicted,
         }
@@ -176,17 +228,19 @@ class AverageTrace:
     @classmethod
     def _from_file(cls, arrays: Mapping[str, NDArray[Any]], entries: dict[str, Any]) -> AverageTrace:
         setting = dict(entries["setting"])
-        setting["window"] = Window(**setting["window"])
+        model, digest, n_layers = (setting.pop(name) for name in ("model", "digest", "n_layers"))
         numbers: dict[str, Any] = {name: arrays[name] for name in (*MAPS, *COLUMNS)}
         numbers |= {name: _interval(arrays[name]) for name in INTERVALS}
         found = cls(
             roles=tuple(Role(role) for role in entries["roles"]),
-            setting=TraceSetting(**setting),
+            settings=TraceSettings.from_json(setting),
+            model=str(model),
+            digest=str(digest),
             n_facts=int(entries["n_facts"]),
             n_predicted=int(entries["n_predicted"]),
             **numbers,
         )
-        _require_shapes(found)
+        _require_shapes(found, n_layers)
         return found
 
 
@@ -199,8 +253,8 @@ def _interval(numbers: NDArray[np.float64]) -> Interval:
     return Interval(mean, low, high, int(n), "student")
 
 
-def _require_shapes(average: AverageTrace) -> None:
-    shape = (len(average.roles), average.n_layers)
+def _require_shapes(average: AverageTrace, n_layers: int) -> None:
+    shape = (len(average.roles), n_layers)
     fits = all(getattr(average, name).shape == shape for name in MAPS)
     if not fits or any(getattr(average, name).shape != shape[:1] for name in COLUMNS):
         raise ValueError(f"expected means of shape {shape}")
@@ -213,51 +267,29 @@ def average(traces: Iterable[Trace]) -> AverageTrace:
         InputError: no trace, or traces of different models or settings.
         NumericalError: a probability that is NaN or infinite.
     """
-    setting: TraceSetting | None = None
+    common: dict[str, Any] = {}
     summaries = []
     for trace in traces:
-        own = TraceSetting.of(trace)
-        setting = own if setting is None else setting
-        _require_same(setting, own, trace.text)
-        summaries.append(summarise(trace))
-    if setting is None:
+        own = _in_common(trace)
+        common = common or own
+        _require_same(common, own, trace.text)
+        summaries.append(FactSummary.of(trace))
+    if not summaries:
         raise InputError("there are no traces to average: give at least one")
-    return average_summaries(summaries, setting)
+    settings = trace.settings.shared()
+    return AverageTrace.of(summaries, settings, model=common["model"], digest=common["digest"])
 
 
-def _require_same(first: TraceSetting, other: TraceSetting, text: str) -> None:
-    differing = [name for name, value in vars(first).items() if getattr(other, name) != value]
+def _in_common(trace: Trace) -> dict[str, Any]:
+    made = trace.provenance
+    layers = {"n_layers": trace.n_layers}
+    return {"model": made.model, "digest": made.digest} | layers | vars(trace.settings.shared())
+
+
+def _require_same(first: dict[str, Any], other: dict[str, Any], text: str) -> None:
+    differing = [name for name, value in first.items() if other[name] != value]
     if differing:
-        listed = "; ".join(
-            f"{name} is {getattr(other, name)}, not {getattr(first, name)}" for name in differing
-        )
+        listed = "; ".join(f"{name} is {other[name]}, not {first[name]}" for name in differing)
         raise InputError(
             f"the trace of {text!r} is not like those before it: {listed}; average like with like"
         )
-
-
-def average_summaries(summaries: Sequence[FactSummary], setting: TraceSetting) -> AverageTrace:
-    """Average what is kept of each fact's trace.
-
-    Raises:
-        InputError: no fact.
-    """
-    if not summaries:
-        raise InputError("there are no facts to average: give at least one")
-    roles = tuple(role for role in Role if any(role in one.effects for one in summaries))
-    having = [[one for one in summaries if role in one.effects] for role in roles]
-    rows = [np.stack([one.effects[role] for one in group]) for role, group in zip(roles, having, strict=True)]
-    mean, low, high = (np.stack(part) for part in zip(*map(student, rows), strict=True))
-    numbers = {name: [float(getattr(one, name)) for one in summaries] for name in INTERVALS}
-    return AverageTrace(
-        roles=roles,
-        mean=mean,
-        low=low,
-        high=high,
-        counts=np.array([len(group) for group in having], dtype=np.int64),
-        baselines=np.array([np.mean([one.corrupted for one in group]) for group in having]),
-        setting=setting,
-        n_facts=len(summaries),
-        n_predicted=sum(one.predicted for one in summaries),
-        **{name: student_interval(values) for name, values in numbers.items()},
-    )

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from importlib.metadata import version
-from typing import get_args
 
 import torch
 
 from knowedit.errors import InputError
-from knowedit.models import LanguageModel, Prompt, fingerprint
-from knowedit.tracing.corruption import Corruption, RelativeNoise
-from knowedit.tracing.engine import Plan, clean_run, measure
-from knowedit.tracing.reading import answer_ids, joint_probability, read, read_answer
-from knowedit.tracing.roles import token_roles
-from knowedit.tracing.trace import Part, Severed, Trace, TraceProvenance
-from knowedit.tracing.windows import Window
+from knowedit.models import (
+    LanguageModel,
+    Prompt,
+    encode_with_offsets,
+    fingerprint,
+    generator_from,
+    target_ids,
+)
+from knowedit.tracing.engine import measure
+from knowedit.tracing.prompts import Role, read_prompt
+from knowedit.tracing.runs import CleanRun
+from knowedit.tracing.settings import TraceSettings
+from knowedit.tracing.trace import Trace, TraceProvenance
 
 MEMORY = 2**30
 """Bytes that one trace may take on top of the model, by default."""
+
+
+class UnpredictedAnswer(UserWarning):
+    """The traced answer is not what the model predicts after the prompt; it is measured all the same."""
 
 
 @torch.no_grad()
@@ -27,101 +38,93 @@ def causal_trace(
     subject: str | None = None,
     *,
     answer: str | None = None,
-    part: Part = "hidden",
-    window: Window | None = None,
-    sever: Severed | None = None,
-    corruption: Corruption | None = None,
-    draws: int | None = None,
+    settings: TraceSettings | None = None,
     generator: torch.Generator | None = None,
+    seed: int | None = None,
     memory: int = MEMORY,
     digest: str | None = None,
 ) -> Trace:
     """Trace where a model keeps what it knows about a subject.
 
     Three kinds of runs: a clean one; corrupted ones, one for each draw, in which the subject's token embeddings
-    are spoiled; and for each token and layer the corrupted ones again, with the clean values of one part put
+    are corrupted; and for each token and layer the corrupted ones again, with the clean values of one part put
     back at that token, in the layers of the window around that layer. The same draws serve every cell.
 
-    With ``sever``, that part is held at each draw's corrupted value at the last subject token, in every layer
-    and run but the clean one (Figure 4). Where it would have to be restored as well, it stays severed.
+    With ``settings.sever``, that part is held at each draw's corrupted value at the last subject token, in every
+    layer and run but the clean one (Figure 4). Where it would have to be restored as well, it stays severed.
 
     Args:
         lm: the model; inside ``with edit.applied(lm)`` the edited one is traced.
-        prompt: a text with one slot ``{}``, a text in which the subject stands once, or a `Prompt`.
+        prompt: a text with one slot ``{}``, a text in which the subject occurs once, or a `Prompt`.
         subject: may be left out for a `Prompt`.
-        answer: the object; by default the token that the model says next. Its probability is that of all its
+        answer: the object; by default the token that the model predicts. Its probability is that of all its
             tokens, by teacher forcing.
-        part: ``hidden`` (the state after a block), ``mlp`` or ``attention`` (what the sublayer adds).
-        window: the layers that are restored together; by default one.
-        sever: the part to hold at its corrupted values, or None.
-        corruption: `GaussianNoise`, `RelativeNoise`, `FixedNoise` or `Substitution`. By default the noise is
-            three standard deviations of the subject's embeddings, as no ν suits every model: the paper's are
-            ``GaussianNoise(0.1)`` for GPT-2 XL and ``GaussianNoise(0.025)`` for GPT-J.
-        draws: how many corruptions; by default 10 for random noise, as many as a fixed noise has, and 1 for
-            a substitution.
+        settings: what is restored and how the subject is corrupted; by default single hidden states, and noise.
         generator: draws random noise.
+        seed: in place of a generator: that of a new one.
         memory: bytes that may be used on top of the model, roughly; it changes the time and nothing else.
         digest: that of the weights' `Fingerprint`, if the caller has it. By default it is computed, which
             reads all weights once.
 
     Raises:
-        InputError: a subject that cannot be found, a substitution of another length, an unknown part, a window
-            larger than the model, a number of draws that does not fit, or no generator where one is needed.
+        InputError: a subject that cannot be found, a substitution of another length, a window larger than the
+            model, a number of draws that does not fit, or no generator and no seed where noise is drawn.
 
     Warns:
-        UnpredictedAnswer: the model says something else than ``answer``.
+        UnpredictedAnswer: the model predicts something else than ``answer``.
     """
-    window = (Window() if window is None else window).check(lm.n_layers)
-    check_choice("part", part, get_args(Part))
-    check_choice("sever", sever, (None, *get_args(Severed)))
+    settings = TraceSettings() if settings is None else settings
+    settings.window.check(lm.n_layers)
     if memory < 1:
         raise InputError(f"memory is {memory}, expected a number of bytes: the default is {MEMORY}")
-    corruption = RelativeNoise() if corruption is None else corruption
-    reading = read(lm, prompt, subject)
-    ids = answer_ids(lm, reading.prompt, answer)
-    corrupted = corruption.corrupt(lm, reading, draws, generator)
-    clean = clean_run(lm, reading.prompt, ids, part)
-    target = read_answer(lm, reading.prompt, answer, ids, clean.logits)
-    plan = Plan(lm, reading.prompt, target.ids, part, window, sever, memory)
-    baseline, scores = measure(plan, clean, corrupted.embeddings)
+    generator = generator_from(generator, seed)
+    located, written = read_prompt(lm, prompt, subject)
+    ids = () if answer is None else tuple(target_ids(lm.tokenizer, located.text, answer))
+    corruption = settings.corruption
+    embeddings, noise = corruption.corrupt(lm, located, written, settings.draws, generator)
+    clean = CleanRun(lm, located, ids, settings)
+    if clean.predicted != clean.answer:
+        _warn(clean, answer)
+    corrupted, restored = measure(clean, embeddings, memory)
     return Trace(
-        text=reading.prompt.text,
-        subject=(reading.prompt.start, reading.prompt.stop),
-        token_ids=reading.prompt.ids,
-        tokens=reading.tokens,
-        roles=token_roles(reading.prompt),
-        answer=target.text,
-        answer_ids=target.ids,
-        predicted=target.predicted,
-        part=part,
-        window=window,
-        sever=sever,
-        clean_score=float(joint_probability(clean.logits, target.ids)),
-        corrupted_scores=baseline,
-        scores=scores,
-        noise=corrupted.noise,
-        provenance=_provenance(lm, corruption, generator, digest),
+        text=located.text,
+        subject=(located.start, located.stop),
+        token_ids=located.ids,
+        tokens=_token_texts(lm, located),
+        roles=Role.of(located),
+        answer=lm.tokenizer.decode(list(clean.answer)) if answer is None else answer,
+        answer_ids=clean.answer,
+        predicted=clean.predicted == clean.answer,
+        settings=replace(settings, draws=len(restored)),
+        clean=clean.probability,
+        corrupted_draws=corrupted,
+        restored_draws=restored,
+        noise=noise,
+        provenance=TraceProvenance(
+            model=lm.name,
+            digest=fingerprint(lm, with_edits=True).digest if digest is None else digest,
+            dtype=str(lm.dtype).removeprefix("torch."),
+            seed=generator.initial_seed() if generator is not None and corruption.random else None,
+            versions={name: version(name) for name in ("knowedit", "torch", "transformers")},
+        ),
     )
 
 
-def _provenance(
-    lm: LanguageModel, corruption: Corruption, generator: torch.Generator | None, digest: str | None
-) -> TraceProvenance:
-    return TraceProvenance(
-        model=lm.name,
-        digest=fingerprint(lm, with_edits=True).digest if digest is None else digest,
-        dtype=str(lm.dtype).removeprefix("torch."),
-        corruption=corruption.settings(),
-        seed=None if generator is None or not corruption.random else generator.initial_seed(),
-        versions={name: version(name) for name in ("knowedit", "torch", "transformers")},
+def _warn(clean: CleanRun, answer: str | None) -> None:
+    instead = clean.lm.tokenizer.decode(list(clean.predicted))
+    warnings.warn(
+        f"{clean.lm.name} does not predict {answer!r} after {clean.prompt.text!r} (but {instead!r}): its "
+        "probability is traced all the same",
+        UnpredictedAnswer,
+        stacklevel=4,  # past torch.no_grad, to the caller of causal_trace
     )
 
 
-def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    """Refuse a value that is none of the choices.
-
-    Raises:
-        InputError: with the choices.
-    """
-    if value not in choices:
-        raise InputError(f"{name} is {value!r}: use one of {', '.join(map(repr, choices))}")
+def _token_texts(lm: LanguageModel, prompt: Prompt) -> tuple[str, ...]:
+    """A label for each token; the tokens of a split character all show the whole character."""
+    spans = encode_with_offsets(lm.tokenizer, prompt.text)[1]
+    decoded = [lm.tokenizer.decode([token]) for token in prompt.ids]
+    return tuple(
+        prompt.text[a:b] if "\ufffd" in text and a < b else text
+        for text, (a, b) in zip(decoded, spans, strict=True)
+    )

@@ -12,27 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from knowedit.errors import InputError, ShapeError
-from knowedit.models import LanguageModel, Prompt, encode
-from knowedit.tracing.reading import Reading
+from knowedit.models import LanguageModel, Prompt, encode, encode_with_offsets
 
 DRAWS = 10
 """Noise samples per text, as in the paper."""
-
-
-@dataclass(frozen=True, eq=False)
-class Corrupted:
-    """What stands in place of the subject's token embeddings.
-
-    Attributes:
-        embeddings: ``(draws, subject tokens, width)``, in the model's number format and on its device.
-        noise: what was added, ``(draws, subject tokens, width)``, float32 on the CPU; None where nothing was.
-    """
-
-    embeddings: Tensor
-    noise: Tensor | None
 
 
 class Corruption(Protocol):
@@ -44,9 +30,27 @@ class Corruption(Protocol):
         ...
 
     def corrupt(
-        self, lm: LanguageModel, reading: Reading, draws: int | None, generator: torch.Generator | None, /
-    ) -> Corrupted:
-        """The corrupted embeddings; ``draws`` is None where the caller leaves the number open."""
+        self,
+        lm: LanguageModel,
+        prompt: Prompt,
+        subject: str,
+        draws: int | None,
+        generator: Generator | None,
+        /,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What replaces the subject's token embeddings.
+
+        Args:
+            lm: the model.
+            prompt: the text, its tokens, and those of the subject.
+            subject: as it is written in the text.
+            draws: how many; None where the caller leaves the number open.
+            generator: draws what is random.
+
+        Returns:
+            The embeddings ``(draws, subject tokens, width)``, in the model's number format and on its device,
+            and the noise that was added, of the same shape, float32 on the CPU; None where nothing was added.
+        """
         ...
 
     def settings(self) -> dict[str, Any]:
@@ -71,17 +75,40 @@ class GaussianNoise:
         _check_positive("ν", self.std, "it is the noise's standard deviation, 0.1 for GPT-2 XL in the paper")
 
     def corrupt(
-        self, lm: LanguageModel, reading: Reading, draws: int | None, generator: torch.Generator | None, /
-    ) -> Corrupted:
+        self,
+        lm: LanguageModel,
+        prompt: Prompt,
+        _subject: str,
+        draws: int | None,
+        generator: Generator | None,
+        /,
+    ) -> tuple[Tensor, Tensor | None]:
         """Draw the noise from ``generator``; see `Corruption`."""
-        shape = (_checked_draws(DRAWS if draws is None else draws), reading.size, lm.width)
+        shape = (DRAWS if draws is None else draws, prompt.stop - prompt.start, lm.width)
         if generator is None:
             raise InputError(
                 f"{type(self).__name__} draws at random and no generator was given: "
-                "pass generator=torch.Generator().manual_seed(0)"
+                "pass seed=0, or a generator"
             )
         noise = torch.randn(shape, generator=generator, device=generator.device)
-        return _added(lm, reading, self.std * noise)
+        return _added(lm, prompt, self.std * noise)
+
+    @classmethod
+    def of_embeddings(
+        cls, lm: LanguageModel, prompts: Sequence[Prompt], factor: float = 3.0
+    ) -> GaussianNoise:
+        """Noise of ``factor`` times the standard deviation of the prompts' subject token embeddings.
+
+        The deviation is that of all entries of all tokens together, with Bessel's correction; a token counts as
+        often as it occurs, as in the released code, which takes the subjects of all facts.
+
+        Raises:
+            InputError: no prompts, or a factor that is not positive.
+        """
+        if not prompts:
+            raise InputError("no prompts were given: a standard deviation needs at least one subject")
+        ids = [token for prompt in prompts for token in prompt.ids[prompt.subject]]
+        return cls(factor * float(_embeddings(lm, ids).float().std()))
 
     @property
     def random(self) -> bool:
@@ -97,9 +124,7 @@ class GaussianNoise:
 class RelativeNoise:
     """Gaussian noise of ``factor`` times the standard deviation of this subject's token embeddings.
 
-    The deviation is that of all entries of all the subject's tokens together, see `embedding_std`. The released
-    code takes 3 times one deviation over the subjects of all facts:
-    ``GaussianNoise(3 * embedding_std(lm, prompts))``.
+    See `GaussianNoise.of_embeddings`, which takes one deviation over many subjects, as the released code does.
 
     Attributes:
         factor: how many standard deviations.
@@ -114,12 +139,17 @@ class RelativeNoise:
         _check_positive("the factor of the noise", self.factor, "3 is that of the released code")
 
     def corrupt(
-        self, lm: LanguageModel, reading: Reading, draws: int | None, generator: torch.Generator | None, /
-    ) -> Corrupted:
+        self,
+        lm: LanguageModel,
+        prompt: Prompt,
+        _subject: str,
+        draws: int | None,
+        generator: Generator | None,
+        /,
+    ) -> tuple[Tensor, Tensor | None]:
         """See `GaussianNoise.corrupt`."""
-        return GaussianNoise(self.factor * embedding_std(lm, [reading.prompt])).corrupt(
-            lm, reading, draws, generator
-        )
+        noise = GaussianNoise.of_embeddings(lm, [prompt], self.factor)
+        return noise.corrupt(lm, prompt, _subject, draws, generator)
 
     @property
     def random(self) -> bool:
@@ -142,17 +172,23 @@ class FixedNoise:
     noise: Tensor
 
     def corrupt(
-        self, lm: LanguageModel, reading: Reading, draws: int | None, _generator: torch.Generator | None, /
-    ) -> Corrupted:
+        self,
+        lm: LanguageModel,
+        prompt: Prompt,
+        _subject: str,
+        draws: int | None,
+        _generator: Generator | None,
+        /,
+    ) -> tuple[Tensor, Tensor | None]:
         """Add the noise; nothing is drawn, and ``draws`` may only repeat its length."""
-        expected = (len(self.noise) if draws is None else draws, reading.size, lm.width)
+        expected = (len(self.noise) if draws is None else draws, prompt.stop - prompt.start, lm.width)
         if tuple(self.noise.shape) != expected or not len(self.noise) or not self.noise.is_floating_point():
             raise ShapeError(
                 f"the noise is {self.noise.dtype} of shape {tuple(self.noise.shape)}, expected floating point "
-                f"(draws, subject tokens, width) = {expected}: the subject of {reading.prompt.text!r} has "
+                f"(draws, subject tokens, width) = {expected}: the subject of {prompt.text!r} has "
                 f"{expected[1]} tokens"
             )
-        return _added(lm, reading, self.noise)
+        return _added(lm, prompt, self.noise)
 
     @property
     def random(self) -> bool:
@@ -175,8 +211,14 @@ class Substitution:
     subject: str
 
     def corrupt(
-        self, lm: LanguageModel, reading: Reading, draws: int | None, _generator: torch.Generator | None, /
-    ) -> Corrupted:
+        self,
+        lm: LanguageModel,
+        prompt: Prompt,
+        subject: str,
+        draws: int | None,
+        _generator: Generator | None,
+        /,
+    ) -> tuple[Tensor, Tensor | None]:
         """Read the other subject in the same prompt.
 
         Raises:
@@ -187,18 +229,18 @@ class Substitution:
             raise InputError(
                 f"a substitution is not random, but {draws} draws were asked for: leave draws out"
             )
-        ids = torch.tensor([self._ids(lm, reading)], device=lm.device)
-        return Corrupted(lm.module("embedding")(ids), None)
+        return _embeddings(lm, self._ids(lm, prompt, subject)), None
 
-    def _ids(self, lm: LanguageModel, reading: Reading) -> list[int]:
-        own, prompt = reading.subject, reading.prompt
-        ids = encode(lm.tokenizer, reading.before + self.subject + reading.after)
+    def _ids(self, lm: LanguageModel, prompt: Prompt, own: str) -> list[int]:
+        spans = encode_with_offsets(lm.tokenizer, prompt.text)[1]
+        begin = prompt.text.index(own, spans[prompt.start][0])
+        ids = encode(lm.tokenizer, prompt.text[:begin] + self.subject + prompt.text[begin + len(own) :])
         head, tail = list(prompt.ids[: prompt.start]), list(prompt.ids[prompt.stop :])
-        count = len(ids) - len(head) - len(tail)
-        if not self.subject.strip() or count != reading.size:
+        count, expected = len(ids) - len(head) - len(tail), prompt.stop - prompt.start
+        if not self.subject.strip() or count != expected:
             raise InputError(
                 f"{self.subject!r} takes {max(count, 0)} tokens in the place of {own!r}, which takes "
-                f"{reading.size}: substitute a subject of as many tokens"
+                f"{expected}: substitute a subject of as many tokens"
             )
         if ids[: prompt.start] != head or ids[prompt.stop :] != tail:
             raise InputError(
@@ -218,42 +260,20 @@ class Substitution:
 
 
 @torch.no_grad()
-def embedding_std(lm: LanguageModel, prompts: Sequence[Prompt]) -> float:
-    """The standard deviation of all entries of the prompts' subject token embeddings taken together.
-
-    Bessel's correction is in it, and a token counts as often as it occurs, as in the released code.
-
-    Raises:
-        InputError: no prompts.
-    """
-    if not prompts:
-        raise InputError("no prompts were given: a standard deviation needs at least one subject")
-    ids = [token for prompt in prompts for token in prompt.ids[prompt.subject]]
-    embeddings = lm.module("embedding")(torch.tensor([ids], device=lm.device))
-    return float(embeddings.float().std())
-
-
-@torch.no_grad()
-def clean_embeddings(lm: LanguageModel, reading: Reading) -> Tensor:
-    """The subject's own token embeddings, ``(1, subject tokens, width)``."""
-    found = lm.module("embedding")(torch.tensor([reading.subject_ids], device=lm.device))
+def _embeddings(lm: LanguageModel, ids: Sequence[int]) -> Tensor:
+    """Token embeddings ``(1, tokens, width)``."""
+    found = lm.module("embedding")(torch.tensor([list(ids)], device=lm.device))
     assert isinstance(found, Tensor)
     return found
 
 
-def _added(lm: LanguageModel, reading: Reading, noise: Tensor) -> Corrupted:
-    clean = clean_embeddings(lm, reading)
+def _added(lm: LanguageModel, prompt: Prompt, noise: Tensor) -> tuple[Tensor, Tensor]:
+    clean = _embeddings(lm, prompt.ids[prompt.subject])
     noise = noise.detach().to("cpu", torch.float32)
     # The sum is rounded once, also in half precision.
-    return Corrupted((clean.float() + noise.to(clean.device)).to(clean.dtype), noise)
+    return (clean.float() + noise.to(clean.device)).to(clean.dtype), noise
 
 
 def _check_positive(name: str, value: float, advice: str) -> None:
     if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
         raise InputError(f"{name} is {value!r}, expected a positive number: {advice}")
-
-
-def _checked_draws(draws: int) -> int:
-    if draws < 1:
-        raise InputError(f"draws is {draws}, expected at least 1: the paper takes {DRAWS}")
-    return draws

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowedit.errors import NumericalError
-from knowedit.tracing.roles import Role
+from knowedit.tracing.prompts import Role
 from knowedit.tracing.trace import Trace
+
+NUMBERS = ("clean", "corrupted", "best_last_subject", "best_anywhere")
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,21 +22,44 @@ class FactSummary:
     """One fact's trace by role.
 
     Attributes:
-        effects: for each role that occurs, the restored probability ``(layers,)``, float64: the mean over the
+        restored: for each role that occurs, the restored probability ``(layers,)``, float64: the mean over the
             draws, and over the tokens of that role where there are several.
         clean: the probability without corruption.
-        corrupted: the mean over the draws of that with corruption and without restoring.
+        corrupted: the corrupted probability, the mean over the draws.
         best_last_subject: the largest restored probability of any layer at the last subject token.
         best_anywhere: that of any layer at any token.
-        predicted: whether the model says the answer.
+        predicted: whether the model predicts the answer.
     """
 
-    effects: Mapping[Role, NDArray[np.float64]]
+    restored: Mapping[Role, NDArray[np.float64]]
     clean: float
     corrupted: float
     best_last_subject: float
     best_anywhere: float
     predicted: bool
+
+    @classmethod
+    def of(cls, trace: Trace) -> FactSummary:
+        """The summary of a trace.
+
+        Raises:
+            NumericalError: a probability that is NaN or infinite.
+        """
+        restored = trace.restored.double().numpy()
+        if not np.isfinite(restored).all() or not math.isfinite(trace.clean + trace.corrupted):
+            raise NumericalError(
+                f"the trace of {trace.text!r} has a probability that is NaN or infinite: look at the model's "
+                "weights and its number format"
+            )
+        tokens = {role: trace.tokens_with(role) for role in Role}
+        return cls(
+            restored={role: restored[found].mean(axis=0) for role, found in tokens.items() if found},
+            clean=float(trace.clean),
+            corrupted=trace.corrupted,
+            best_last_subject=float(restored[trace.subject[1] - 1].max()),
+            best_anywhere=float(restored.max()),
+            predicted=trace.predicted,
+        )
 
     @property
     def total_effect(self) -> float:
@@ -43,44 +68,19 @@ class FactSummary:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON; every number comes back as it was."""
-        rows = {role.value: [float(x) for x in values] for role, values in self.effects.items()}
-        return vars(self) | {"effects": rows}
+        rows = {role.value: [float(x) for x in values] for role, values in self.restored.items()}
+        return vars(self) | {"restored": rows}
 
     @classmethod
     def from_json(cls, entries: Mapping[str, Any]) -> FactSummary:
-        """What `to_json` wrote.
+        """What `to_json` wrote; version 0.1.0 called the restored probabilities ``effects``.
 
         Raises:
             KeyError, TypeError, ValueError: something else.
         """
-        rows = {Role(role): np.array(row, dtype=np.float64) for role, row in entries["effects"].items()}
+        stored = entries["effects" if "effects" in entries else "restored"]
+        rows = {Role(role): np.array(row, dtype=np.float64) for role, row in stored.items()}
         if len({row.shape for row in rows.values()}) != 1 or next(iter(rows.values())).ndim != 1:
             raise ValueError("the roles have no layers or different ones")
         numbers = {name: float(entries[name]) for name in NUMBERS}
-        return cls(effects=rows, predicted=bool(entries["predicted"]), **numbers)
-
-
-NUMBERS = ("clean", "corrupted", "best_last_subject", "best_anywhere")
-
-
-def summarise(trace: Trace) -> FactSummary:
-    """The summary of a trace.
-
-    Raises:
-        NumericalError: a score that is NaN or infinite.
-    """
-    effects = trace.effects.double().numpy()
-    if not np.isfinite(effects).all() or not math.isfinite(trace.clean_score + trace.corrupted_score):
-        raise NumericalError(
-            f"the trace of {trace.text!r} has a probability that is NaN or infinite: look at the model's weights "
-            "and its number format"
-        )
-    tokens = {role: trace.tokens_with(role) for role in Role}
-    return FactSummary(
-        effects={role: effects[found].mean(axis=0) for role, found in tokens.items() if found},
-        clean=float(trace.clean_score),
-        corrupted=trace.corrupted_score,
-        best_last_subject=float(effects[trace.subject[1] - 1].max()),
-        best_anywhere=float(effects.max()),
-        predicted=trace.predicted,
-    )
+        return cls(restored=rows, predicted=bool(entries["predicted"]), **numbers)

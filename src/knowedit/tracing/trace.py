@@ -1,26 +1,30 @@
-"""The result of a causal trace: a score for each draw, token and layer, and a file of it."""
+"""The result of a causal trace: a probability for each draw, token and layer, and a file of it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from knowedit.errors import FileFormatError
+from knowedit.figures.tables import data_frame, html_table
 from knowedit.tensorfile import Kind, PathLike, read_tensors, write_tensors
-from knowedit.tracing.roles import Role
-from knowedit.tracing.windows import Window
-
-Part = Literal["hidden", "mlp", "attention"]
-Severed = Literal["mlp", "attention"]
+from knowedit.tracing.prompts import Role
+from knowedit.tracing.settings import TraceSettings
 
 KIND: Final = Kind("trace", "1", "trace", "Trace.save")
-TENSORS: Final = ("scores", "corrupted_scores", "noise")
+TENSORS: Final = {
+    "restored_draws": "scores",
+    "corrupted_draws": "corrupted_scores",
+    "noise": "noise",
+}
+"""What tensors are called in a file, by attribute."""
+ENTRIES: Final = ("text", "subject", "token_ids", "tokens", "roles", "answer", "answer_ids", "predicted")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,6 @@ class TraceProvenance:
         model: the model's name.
         digest: of the `Fingerprint` of its weights at that time, an applied edit included.
         dtype: the model's number format.
-        corruption: its settings; the noise itself is in the trace.
         seed: of the generator, or None if nothing was drawn. Noise drawn from a generator that was used
             before cannot be had from the seed alone.
         versions: of the packages that computed it.
@@ -40,12 +43,11 @@ class TraceProvenance:
     model: str
     digest: str
     dtype: str
-    corruption: dict[str, Any]
     seed: int | None
     versions: dict[str, str]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trace:
     """What restoring clean values does to the probability of the answer in a corrupted run.
 
@@ -62,13 +64,11 @@ class Trace:
         roles: what each is, seen from the subject.
         answer: the object.
         answer_ids: its tokens.
-        predicted: whether the model says it after the prompt.
-        part: what is restored: ``hidden`` is the state after a block.
-        window: the layers that are restored together.
-        sever: the part that is held at its corrupted values, at the last subject token in every layer.
-        clean_score: the probability without corruption.
-        corrupted_scores: ``(draws,)``, float64: without restoring.
-        scores: ``(draws, tokens, layers)``, float64: restored.
+        predicted: whether the model predicts it after the prompt.
+        settings: how the trace was made; its ``draws`` is a number.
+        clean: the probability without corruption.
+        corrupted_draws: ``(draws,)``, float64: the corrupted probability, without restoring, of each draw.
+        restored_draws: ``(draws, tokens, layers)``, float64: the restored probability of each draw.
         noise: ``(draws, subject tokens, width)``, float32: `FixedNoise` of it repeats the trace. None
             where a subject was substituted.
         provenance: where the trace comes from.
@@ -82,44 +82,37 @@ class Trace:
     answer: str
     answer_ids: tuple[int, ...]
     predicted: bool
-    part: Part
-    window: Window
-    sever: Severed | None
-    clean_score: float
-    corrupted_scores: Tensor
-    scores: Tensor
+    settings: TraceSettings
+    clean: float
+    corrupted_draws: Tensor
+    restored_draws: Tensor
     noise: Tensor | None
     provenance: TraceProvenance
 
     @property
-    def draws(self) -> int:
-        """How many corruptions were tried."""
-        return int(self.scores.shape[0])
-
-    @property
     def n_layers(self) -> int:
         """How many layers the map has: those of the model."""
-        return int(self.scores.shape[2])
+        return int(self.restored_draws.shape[2])
 
     @property
-    def effects(self) -> Tensor:
-        """``(tokens, layers)``: the mean over the draws of the restored probability."""
-        return self.scores.mean(dim=0)
+    def corrupted(self) -> float:
+        """The corrupted probability, the mean over the draws."""
+        return float(self.corrupted_draws.mean())
 
     @property
-    def corrupted_score(self) -> float:
-        """The mean over the draws of the probability without restoring."""
-        return float(self.corrupted_scores.mean())
+    def restored(self) -> Tensor:
+        """``(tokens, layers)``: the restored probability, the mean over the draws."""
+        return self.restored_draws.mean(dim=0)
 
     @property
     def total_effect(self) -> float:
         """Clean minus corrupted probability."""
-        return self.clean_score - self.corrupted_score
+        return self.clean - self.corrupted
 
     @property
     def indirect_effects(self) -> Tensor:
         """``(tokens, layers)``: restored minus corrupted probability, the mean over the draws."""
-        return self.effects - self.corrupted_score
+        return self.restored - self.corrupted
 
     @property
     def spread(self) -> Tensor:
@@ -127,12 +120,53 @@ class Trace:
 
         NaN for one draw.
         """
-        differences = self.scores - self.corrupted_scores[:, None, None]
-        return differences.std(dim=0) if self.draws > 1 else torch.full_like(differences[0], torch.nan)
+        differences = self.restored_draws - self.corrupted_draws[:, None, None]
+        return differences.std(dim=0) if len(differences) > 1 else torch.full_like(differences[0], torch.nan)
 
     def tokens_with(self, role: Role) -> list[int]:
         """The tokens that have a role, in the order of the text."""
         return [token for token, own in enumerate(self.roles) if own == role]
+
+    def __repr__(self) -> str:
+        shape = f"{len(self.tokens)} tokens, {self.n_layers} layers, {self.settings.draws} draws"
+        return f"Trace({self._told}; {shape})"
+
+    def _repr_html_(self) -> str:
+        restored = self.restored.tolist()
+        start, stop = self.subject
+        rows = [
+            [token + "*" * (start <= row < stop), *(f"{100 * value:.0f}" for value in restored[row])]
+            for row, token in enumerate(self.tokens)
+        ]
+        high = max(float(self.restored.max()), 1e-9)
+        shades = [[value / high for value in values] for values in restored]
+        caption = f"{self._told}. Restored probability in %, by token (*: corrupted) and layer"
+        return html_table(caption, ["", *range(self.n_layers)], rows, shades)
+
+    @property
+    def _told(self) -> str:
+        levels = f"clean {self.clean:.3f}, corrupted {self.corrupted:.3f}"
+        return f"{self.text!r} … {self.answer.strip()!r}: restored {self.settings.label}; {levels}"
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row for each cell: token, layer, restored probability, indirect effect.
+
+        Tokens are numbers, as the same text may occur twice; ``text`` and ``role`` say what they are.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        cells = [(token, layer) for token in range(len(self.tokens)) for layer in range(self.n_layers)]
+        return data_frame(
+            {
+                "token": [token for token, _ in cells],
+                "text": [self.tokens[token] for token, _ in cells],
+                "role": [self.roles[token].value for token, _ in cells],
+                "layer": [layer for _, layer in cells],
+                "restored": self.restored.flatten().tolist(),
+                "indirect_effect": self.indirect_effects.flatten().tolist(),
+            }
+        )
 
     def save(self, path: PathLike) -> None:
         """Write the trace as one safetensors file, atomically; the same trace gives the same bytes.
@@ -140,11 +174,14 @@ class Trace:
         Raises:
             InputError: the folder does not exist.
         """
-        tensors = {name: getattr(self, name) for name in TENSORS}
-        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in TENSORS}
-        rest |= {"window": asdict(self.window), "provenance": asdict(self.provenance)}
+        settings = self.settings.to_json()
+        entries = {name: getattr(self, name) for name in ENTRIES}
+        entries |= {name: settings[name] for name in ("part", "window", "sever")}
+        entries |= {"clean_score": self.clean}
+        entries |= {"provenance": asdict(self.provenance) | {"corruption": settings["corruption"]}}
+        tensors = {name: getattr(self, attribute) for attribute, name in TENSORS.items()}
         arrays = {name: value.numpy() for name, value in tensors.items() if value is not None}
-        write_tensors(path, KIND, arrays, {"trace": json.dumps(rest)})
+        write_tensors(path, KIND, arrays, {"trace": json.dumps(entries)})
 
     @classmethod
     def load(cls, path: PathLike) -> Trace:
@@ -164,12 +201,16 @@ class Trace:
 
     @classmethod
     def _from_file(cls, arrays: Mapping[str, Any], entries: dict[str, Any]) -> Trace:
-        tensors = {name: torch.from_numpy(arrays[name]) for name in TENSORS if name in arrays}
+        provenance = dict(entries.pop("provenance"))
+        settings = {name: entries.pop(name) for name in ("part", "window", "sever")}
+        settings |= {"corruption": provenance.pop("corruption"), "draws": len(arrays["scores"])}
+        tensors = {key: torch.from_numpy(arrays[name]) for key, name in TENSORS.items() if name in arrays}
         entries |= {name: tuple(entries[name]) for name in ("subject", "token_ids", "tokens", "answer_ids")}
         entries |= {
             "roles": tuple(Role(role) for role in entries["roles"]),
-            "window": Window(**entries["window"]),
-            "provenance": TraceProvenance(**entries["provenance"]),
+            "settings": TraceSettings.from_json(settings),
+            "clean": entries.pop("clean_score"),
+            "provenance": TraceProvenance(**provenance),
         }
         trace = cls(**({"noise": None} | entries | tensors))
         _require_shapes(trace)
@@ -177,12 +218,12 @@ class Trace:
 
 
 def _require_shapes(trace: Trace) -> None:
-    draws, tokens = trace.scores.shape[0], len(trace.token_ids)
+    draws, tokens = trace.restored_draws.shape[0], len(trace.token_ids)
     fits = (
-        trace.scores.ndim == 3
-        and trace.scores.shape[1] == tokens == len(trace.tokens) == len(trace.roles)
-        and tuple(trace.corrupted_scores.shape) == (draws,)
+        trace.restored_draws.ndim == 3
+        and trace.restored_draws.shape[1] == tokens == len(trace.tokens) == len(trace.roles)
+        and tuple(trace.corrupted_draws.shape) == (draws,)
         and 0 <= trace.subject[0] < trace.subject[1] <= tokens
     )
     if not fits:
-        raise ValueError(f"scores of shape {tuple(trace.scores.shape)} do not fit {tokens} tokens")
+        raise ValueError(f"scores of shape {tuple(trace.restored_draws.shape)} do not fit {tokens} tokens")

@@ -1,191 +1,196 @@
-"""Traces of many facts, kept in a folder: the run can be interrupted at any point and goes on from there."""
+"""Traces of many facts, kept in a folder: the run can be interrupted at any point and resumed."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from knowedit.errors import FileFormatError, InputError, KnoweditError
 from knowedit.models import LanguageModel, fingerprint
-from knowedit.runs import MANIFEST, Journal, manifest_bytes, require_same
-from knowedit.runs import read_manifest as read_any_manifest
-from knowedit.tensorfile import remove_leftovers, write_bytes
-from knowedit.tracing.averages import AverageTrace, average_summaries
-from knowedit.tracing.known import KnownFact, facts_digest
-from knowedit.tracing.plan import TracePlan
-from knowedit.tracing.reading import UnpredictedAnswer
-from knowedit.tracing.setting import TraceSetting
-from knowedit.tracing.summary import FactSummary, summarise
+from knowedit.runs import RunFolder, read_folder
+from knowedit.tracing.averages import AverageTrace
+from knowedit.tracing.causal import MEMORY, UnpredictedAnswer
+from knowedit.tracing.corruption import DRAWS
+from knowedit.tracing.known import KnownFact
+from knowedit.tracing.settings import KINDS, TraceSettings
+from knowedit.tracing.summary import FactSummary
 
-RECORDS: Final = "records.jsonl"
-ADVICE: Final = "remove that line and those after it to measure them again, or give another folder"
-"""A record belongs to the fact in its place, so that no line can be taken out between others."""
 AVERAGE: Final = "average.safetensors"
 KIND: Final = "knowedit.trace_run"
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+TITLE: Final = "a trace run"
+BLOCK: Final = 1
+"""How many facts are one piece of work."""
+ADVICE: Final = "remove that line and those after it to trace them again, or give another folder"
+"""A line belongs to the fact in its place, so that none can be removed between others."""
 PACKAGES: Final = ("knowedit", "torch", "transformers", "numpy", "scipy")
+LARGEST_SEED: Final = 2**63 - 1
+
+Watch: TypeAlias = Callable[[int, int, int], None]
+"""Called with how many facts are done, those that failed included; how many there are; how many failed."""
 
 
-@dataclass(frozen=True)
-class TraceProgress:
-    """Where a run is.
-
-    Attributes:
-        done: facts so far, those of earlier starts and those that failed included.
-        total: all facts.
-        failed: how many could not be traced.
-    """
-
-    done: int
-    total: int
-    failed: int
-
-
-Watch: TypeAlias = Callable[[TraceProgress], None]
-
-
-@dataclass(frozen=True, eq=False)
-class TraceResult:
-    """What a run found.
-
-    Attributes:
-        average: over the facts that could be traced.
-        summaries: one a fact, in the order of the facts; None for one that failed. Runs over the same facts
-            can be compared fact by fact.
-        failures: the number of each fact that failed, from 0, and its error.
-    """
-
-    average: AverageTrace
-    summaries: tuple[FactSummary | None, ...]
-    failures: dict[int, str]
-
-
-@dataclass(frozen=True, eq=False)
 class TraceRun:
     """Which facts are traced, how, and into which folder.
 
-    A folder belongs to one run: the same weights, facts and plan (``memory`` may change). Every fact is one
-    line of a file, written when it is done. A fact's result depends on no other, so a run that was
+    A folder belongs to one run: the same weights, facts, settings and seed (``memory`` may change). Every fact is
+    one line of a file, written when it is done. A fact's result depends on no other, so a run that was
     interrupted, however often, finds what one finds that was not.
 
-    Attributes:
+    Args:
         folder: created if it is not there.
         lm: the model as it is now, applied edits included.
         facts: what it knows.
-        plan: how they are traced.
+        settings: how they are traced; the corruption has to suit any fact.
+        seed: with the text of a prompt it gives the seed of that prompt's noise.
+        memory: bytes that a trace may take; it changes the time and nothing else.
+
+    Raises:
+        InputError: no fact, a window larger than the model, or a value that no run could use.
     """
 
-    folder: Path
-    lm: LanguageModel
-    facts: Sequence[KnownFact]
-    plan: TracePlan
+    def __init__(
+        self,
+        folder: Path | str,
+        lm: LanguageModel,
+        facts: Sequence[KnownFact],
+        settings: TraceSettings | None = None,
+        *,
+        seed: int = 0,
+        memory: int = MEMORY,
+    ):
+        if not facts:
+            raise InputError("there are no facts to trace: give at least one")
+        _check_range("seed", seed, 0, LARGEST_SEED)
+        _check_range("memory", memory, 1, None)
+        self.folder, self.lm, self.facts = Path(folder), lm, tuple(facts)
+        self.settings = _for_any_fact(TraceSettings() if settings is None else settings, lm.n_layers)
+        self.seed, self.memory = seed, memory
 
-    def measure(self, watch: Watch | None = None) -> TraceResult:
-        """Start, go on or find it done; then the folder holds the average as well.
+    def run(self, watch: Watch | None = None) -> AverageTrace:
+        """Start, resume or find it done; then the folder holds the average as well.
 
-        A fact that cannot be traced is recorded with its error, and the others go on.
+        A fact that cannot be traced is recorded with its error, and the others are traced.
 
         Args:
-            watch: called at the start and after every fact.
+            watch: called at the start and after every block of facts.
 
         Raises:
-            InputError: no fact; a window larger than the model; a folder of another run, with what differs,
-                or one that another process writes to; no fact that could be traced.
+            InputError: a folder of another run, with what differs, or one that another process writes to; no
+                fact that could be traced.
             FileFormatError: a damaged folder.
         """
-        if not self.facts:
-            raise InputError("there are no facts to trace: give at least one")
-        setting = self.plan.setting(self.lm, fingerprint(self.lm, with_edits=True).digest)
-        _make(self.folder)
-        with Journal(self.folder / RECORDS, ADVICE) as journal:
-            self._begin(journal, setting.digest)
-            self._go_on(journal, setting.digest, watch)
-            result = _result(journal.records, setting)
-            result.average.save(self.folder / AVERAGE)
-        return result
+        digest = fingerprint(self.lm, with_edits=True).digest
+        with RunFolder(self.folder, KIND, SCHEMA, TITLE, advice=ADVICE) as folder:
+            names = {"model": self.lm.name, "dtype": str(self.lm.dtype).removeprefix("torch.")}
+            versions = {name: version(name) for name in PACKAGES}
+            lines = folder.begin(self._identity(digest), names, versions=versions)
+            self._trace(folder, lines, digest, watch)
+            average = self._average(lines, digest)
+            average.save(self.folder / AVERAGE)
+        return average
 
-    def _begin(self, journal: Journal, digest: str) -> None:
-        plan = self.plan.to_json()
-        del plan["memory"]
-        facts = {"facts": len(self.facts), "facts_sha256": facts_digest(self.facts)}
-        run = {"model": digest, **facts, **plan}
-        found = read_manifest(self.folder)
-        if found is not None:
-            require_same(self.folder, found["run"], run)
-        elif journal.records:
-            raise InputError(
-                f"{self.folder} holds records and no {MANIFEST}: expected a new folder or that of an earlier run; "
-                "give another one"
-            )
-        else:
-            _write_manifest(self.folder, run, self.lm)
-        if len(journal.records) > len(self.facts):
-            raise FileFormatError(
-                f"{self.folder} holds {len(journal.records)} records of {len(self.facts)} facts: give another folder"
-            )
+    @property
+    def summaries(self) -> tuple[FactSummary | None, ...]:
+        """What the folder holds of each fact so far, in the order of the facts; None for one that failed.
 
-    def _go_on(self, journal: Journal, digest: str, watch: Watch | None) -> None:
+        Runs over the same facts can be compared fact by fact.
+
+        Raises:
+            InputError: there is no such folder.
+            FileFormatError: it is damaged.
+        """
+        return _summaries(self._lines())
+
+    @property
+    def failures(self) -> dict[int, str]:
+        """The number of each fact that failed so far, from 0, and its error; see `summaries`."""
+        return _failures(self._lines())
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return read_folder(self.folder, KIND, (1, SCHEMA), TITLE, advice=ADVICE)[1]
+
+    def _identity(self, digest: str) -> dict[str, Any]:
+        rows = [[fact.prompt, fact.subject, fact.answer] for fact in self.facts]
+        return {
+            "model": digest,
+            "facts": len(self.facts),
+            "facts_sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+            **self.settings.to_json(),
+            "seed": self.seed,
+            "block": BLOCK,
+        }
+
+    def _trace(
+        self, folder: RunFolder, lines: list[dict[str, Any]], digest: str, watch: Watch | None
+    ) -> None:
+        """Trace the facts that have no line yet, and add theirs to ``lines``."""
         total = len(self.facts)
-        for done in range(len(journal.records), total + 1):
+        while True:
+            done = len(lines)
             if watch is not None:
-                watch(TraceProgress(done, total, sum("error" in one for one in journal.records)))
-            if done < total:
-                journal.append(self._record(self.facts[done], digest))
+                watch(done, total, len(_failures(lines)))
+            if done >= total:
+                return
+            block = self.facts[done : done + BLOCK - done % BLOCK]
+            found = [self._line(fact, digest) for fact in block]
+            folder.append(*found)
+            lines += found
 
-    def _record(self, fact: KnownFact, digest: str) -> dict[str, Any]:
+    def _line(self, fact: KnownFact, digest: str) -> dict[str, Any]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UnpredictedAnswer)  # the average counts them
-                return summarise(self.plan.trace(self.lm, fact, digest=digest)).to_json()
+                trace = fact.trace(self.lm, self.settings, seed=self.seed, memory=self.memory, digest=digest)
+            return FactSummary.of(trace).to_json()
         except KnoweditError as error:
             return {"error": str(error)}
 
+    def _average(self, lines: Sequence[dict[str, Any]], digest: str) -> AverageTrace:
+        if len(lines) > len(self.facts):
+            raise FileFormatError(
+                f"{self.folder} holds {len(lines)} records of {len(self.facts)} facts: give another folder"
+            )
+        traced = [one for one in _summaries(lines) if one is not None]
+        if not traced:
+            raise InputError(f"none of {len(lines)} facts could be traced; the first: {_failures(lines)[0]}")
+        return AverageTrace.of(traced, self.settings.shared(), model=self.lm.name, digest=digest)
 
-def _make(folder: Path) -> None:
+
+def _for_any_fact(settings: TraceSettings, n_layers: int) -> TraceSettings:
+    """The settings with their number of draws."""
+    corruption = settings.corruption
+    kind = corruption.settings()["kind"]
+    if kind not in KINDS:
+        raise InputError(
+            f"the corruption is of the kind {kind!r}, which belongs to one subject: use one of {', '.join(KINDS)}"
+        )
+    _check_range("draws", settings.draws, 1, None if corruption.random else 1)
+    usual = DRAWS if corruption.random else 1
+    window = settings.window.check(n_layers)
+    return replace(settings, window=window, draws=usual if settings.draws is None else settings.draws)
+
+
+def _summaries(lines: Sequence[dict[str, Any]]) -> tuple[FactSummary | None, ...]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be made ({error.strerror}): give another one") from None
-    for name in (MANIFEST, AVERAGE):
-        remove_leftovers(folder / name)
-
-
-def _result(records: Sequence[dict[str, Any]], setting: TraceSetting) -> TraceResult:
-    try:
-        summaries = tuple(None if "error" in one else FactSummary.from_json(one) for one in records)
+        return tuple(None if "error" in one else FactSummary.from_json(one) for one in lines)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FileFormatError(
             f"a record of a fact has wrong entries ({error}): give another folder"
         ) from None
-    failures = {number: str(one["error"]) for number, one in enumerate(records) if "error" in one}
-    traced = [one for one in summaries if one is not None]
-    if not traced:
-        raise InputError(f"none of {len(records)} facts could be traced; the first: {failures[0]}")
-    return TraceResult(average_summaries(traced, setting), summaries, failures)
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a run's folder, or None where there is none.
-
-    Raises:
-        FileFormatError: it is not one that this version reads.
-    """
-    found = read_any_manifest(folder, KIND, SCHEMA, "a trace run")
-    if found is not None and not isinstance(found.get("run"), dict):
-        raise FileFormatError(f"{folder / MANIFEST} does not say which run it is of: give another folder")
-    return found
+def _failures(lines: Sequence[dict[str, Any]]) -> dict[int, str]:
+    return {number: str(one["error"]) for number, one in enumerate(lines) if "error" in one}
 
 
-def _write_manifest(folder: Path, run: dict[str, Any], lm: LanguageModel) -> None:
-    manifest = {
-        "kind": KIND,
-        "schema": SCHEMA,
-        "names": {"model": lm.name, "dtype": str(lm.dtype).removeprefix("torch.")},
-        "run": run,
-        "versions": {name: version(name) for name in PACKAGES},
-    }
-    write_bytes(folder / MANIFEST, manifest_bytes(manifest))
+def _check_range(name: str, value: int | None, least: int, most: int | None) -> None:
+    if value is not None and (value < least or (most is not None and value > most)):
+        bound = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise InputError(f"{name} is {value}: expected a number {bound}")

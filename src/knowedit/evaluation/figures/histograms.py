@@ -45,8 +45,7 @@ def distributions(runs: Sequence[Run], columns: Sequence[str] | None = None) -> 
     """
     samples = _samples(runs)
     keys = _measured(samples) if columns is None else _given(samples, columns)
-    with style.settings():
-        figure = style.new_figure(1.1 + 1.75 * len(keys), 1.1 + 0.72 * len(samples))
+    with style.drawing(width=1.1 + 1.75 * len(keys), height=1.1 + 0.72 * len(samples)) as figure:
         grid = figure.subplots(len(samples), len(keys), squeeze=False, sharex="col", sharey="col")
         for place, key in enumerate(keys):
             _draw_column(list(grid[:, place]), samples, key)
@@ -55,7 +54,7 @@ def distributions(runs: Sequence[Run], columns: Sequence[str] | None = None) -> 
                 f"{style.plain(sample.name)}\nn = {sample.n:,}", rotation=0, ha="right", va="center"
             )
         figure.suptitle(style.plain(_heading(runs[0], samples)), fontsize=9)
-        return style.literal(figure)
+        return figure
 
 
 @dataclass(frozen=True)

@@ -47,10 +47,10 @@ def sweep_lines(
     """
     _check(rows, columns)
     sweep = _Sweep(tuple(rows), over or _usual(rows))
-    with style.settings():
-        width = max(5.2, 2.9 * len(columns) + 0.4)
-        across = sweep.legend_columns(width)
-        figure = style.new_figure(width, 3.3 + 0.17 * -(-len(sweep.entries) // across))
+    width = max(5.2, 2.9 * len(columns) + 0.4)
+    across = sweep.legend_columns(width)
+    height = 3.3 + 0.17 * -(-len(sweep.entries) // across)
+    with style.drawing(width=width, height=height) as figure:
         same = len({captions.scaled_unit(key) for key in columns}) == 1
         panels = figure.subplots(1, len(columns), squeeze=False, sharey=same)[0]
         for axes, key in zip(panels, columns, strict=True):
@@ -58,7 +58,7 @@ def sweep_lines(
             axes.set_ylabel("" if same and axes is not panels[0] else captions.scaled_unit(key))
         shared_legend(figure, panels, across)
         figure.suptitle(style.plain("; ".join(sweep.notes(title))), fontsize=9)
-        return style.literal(figure)
+        return figure
 
 
 def _usual(rows: Sequence[SweepRow]) -> Over:

@@ -32,8 +32,8 @@ def bars(table: Table) -> Figure:
         raise InputError("the table has no measured value: give the run of at least one scored record")
     groups = [[row for row in table.rows if row.group == group] for group in _groups(table)]
     sizes = [len(rows) for rows in groups]
-    with style.settings():
-        figure = style.new_figure(1.0 + 1.2 * len(keys), 0.9 + HEIGHT * sum(sizes) + 0.65 * len(groups))
+    width, height = 1.0 + 1.2 * len(keys), 0.9 + HEIGHT * sum(sizes) + 0.65 * len(groups)
+    with style.drawing(width=width, height=height) as figure:
         grid = figure.subplots(
             len(groups), len(keys), squeeze=False, sharex="col", sharey="row", height_ratios=sizes
         )
@@ -43,7 +43,7 @@ def bars(table: Table) -> Figure:
             axes.set_title(captions.heading(key, narrow=True))
         _name_blocks(list(grid[:, 0]), groups)
         figure.suptitle(RULES, fontsize=9)
-        return style.literal(figure)
+        return figure
 
 
 def _groups(table: Table) -> list[str]:

@@ -2,7 +2,7 @@
 
 from knowedit.figures import SUFFIXES, save
 from knowedit.tracing.figures.detail import detail
-from knowedit.tracing.figures.heat import heat_map, heat_maps
+from knowedit.tracing.figures.heat import heat_map
 from knowedit.tracing.figures.lines import average_lines
 from knowedit.tracing.figures.severing import severing
 
@@ -11,7 +11,6 @@ __all__ = [
     "average_lines",
     "detail",
     "heat_map",
-    "heat_maps",
     "save",
     "severing",
 ]

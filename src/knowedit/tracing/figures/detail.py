@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from knowedit.errors import InputError
 from knowedit.figures import style
-from knowedit.tracing.figures import wording
 from knowedit.tracing.trace import Trace
 
 if TYPE_CHECKING:
@@ -26,18 +25,17 @@ def detail(trace: Trace, token: int | None = None) -> Figure:
     token = trace.subject[1] - 1 if token is None else token
     if not 0 <= token < len(trace.tokens):
         raise InputError(f"there is no token {token}: the prompt has tokens 0 to {len(trace.tokens) - 1}")
-    with style.settings():
-        figure = style.new_figure(max(4.8, min(8.0, 0.2 * trace.n_layers)), 3.3)
+    with style.drawing(width=max(4.8, min(8.0, 0.2 * trace.n_layers)), height=3.3) as figure:
         axes = figure.subplots()
-        for draw, values in enumerate(trace.scores[:, token].tolist()):
+        for draw, values in enumerate(trace.restored_draws[:, token].tolist()):
             axes.plot(values, color="#aaaaaa", linewidth=0.7, label="" if draw else "each draw")
-        axes.plot(trace.effects[token].tolist(), color="#332288", marker="o", markersize=4, label="mean")
-        axes.axhline(trace.clean_score, color="black", linestyle="--", linewidth=0.8, label="clean")
-        axes.axhline(trace.corrupted_score, color="black", linestyle=":", linewidth=1.2, label="corrupted")
+        axes.plot(trace.restored[token].tolist(), color="#332288", marker="o", markersize=4, label="mean")
+        axes.axhline(trace.clean, color="black", linestyle="--", linewidth=0.8, label="clean")
+        axes.axhline(trace.corrupted, color="black", linestyle=":", linewidth=1.2, label="corrupted")
         style.layer_axis(axes, trace.n_layers)
         axes.set_ylabel(f"P({style.plain(trace.answer.strip())})")
         start, stop = trace.subject
-        name = style.token_label(trace.tokens[token], corrupted=start <= token < stop)
-        axes.set_title(f"restored: {wording.restored(trace)} at {name} (token {token})")
+        name = style.plain(trace.tokens[token], token=True) + "*" * (start <= token < stop)
+        axes.set_title(f"restored: {trace.settings.label} at {name} (token {token})")
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
-        return style.literal(figure)
+        return figure

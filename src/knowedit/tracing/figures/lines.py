@@ -8,8 +8,7 @@ from knowedit.errors import InputError
 from knowedit.figures import style
 from knowedit.figures.lines import banded_line, shared_legend
 from knowedit.tracing.averages import AverageTrace
-from knowedit.tracing.figures import wording
-from knowedit.tracing.roles import Role
+from knowedit.tracing.prompts import Role
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,14 +23,13 @@ def average_lines(*averages: AverageTrace) -> Figure:
     """
     if not averages:
         raise InputError("no averages were given: a figure needs at least one")
-    with style.settings():
-        figure = style.new_figure(max(4.6, 3.4 * len(averages) + 0.6), 4.0)
+    with style.drawing(width=max(4.6, 3.4 * len(averages) + 0.6), height=4.0) as figure:
         panels = figure.subplots(1, len(averages), squeeze=False, sharey=True)[0]
         for axes, average in zip(panels, averages, strict=True):
             _draw(axes, average)
         panels[0].set_ylabel("mean P(answer)")
         shared_legend(figure, panels, 2 if len(panels) == 1 else 4)
-        return style.literal(figure)
+        return figure
 
 
 def _draw(axes: Axes, average: AverageTrace) -> None:
@@ -40,13 +38,12 @@ def _draw(axes: Axes, average: AverageTrace) -> None:
             _line(axes, average, row, role)
     axes.axhline(average.corrupted.mean, color="black", linewidth=0.8, dashes=(1, 1), label="corrupted")
     style.layer_axis(
-        axes, len(average.mean[0]), "layer" if average.window.size == 1 else "centre of the window (layer)"
+        axes,
+        average.n_layers,
+        "layer" if average.settings.window.size == 1 else "centre of the window (layer)",
     )
-    size = average.window.size
-    what = wording.NAMES[average.part]
     axes.set_title(
-        f"restored: {f'one {what}' if size == 1 else f'{what}, {size} layers'}\n"
-        f"{average.n_facts} facts, clean {average.clean.mean:.3f}"
+        f"restored: {average.settings.label}\n{average.n_facts} facts, clean {average.clean.mean:.3f}"
     )
 
 

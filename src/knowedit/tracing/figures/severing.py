@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from knowedit.errors import InputError
 from knowedit.figures import style
 from knowedit.tracing.averages import AverageTrace
-from knowedit.tracing.figures import wording
-from knowedit.tracing.roles import Role
+from knowedit.tracing.prompts import Role
 from knowedit.tracing.trace import Trace
 
 if TYPE_CHECKING:
@@ -36,9 +35,8 @@ def severing(plain: Either, mlp_severed: Either, attention_severed: Either) -> F
     """
     traces = (plain, mlp_severed, attention_severed)
     _check(traces)
-    with style.settings():
-        layers = np.arange(plain.n_layers)
-        figure = style.new_figure(min(11.0, max(5.6, 0.3 * len(layers))), 3.3)
+    layers = np.arange(plain.n_layers)
+    with style.drawing(width=min(11.0, max(5.6, 0.3 * len(layers))), height=3.3) as figure:
         axes = figure.subplots()
         for place, (trace, name, colour) in enumerate(zip(traces, NAMES, FILLS, strict=True)):
             effects, ends = _effects(trace)
@@ -48,9 +46,9 @@ def severing(plain: Either, mlp_severed: Either, attention_severed: Either) -> F
         axes.axhline(0, color="black", linewidth=0.6)
         style.layer_axis(axes, plain.n_layers)
         axes.set_ylabel("restored − corrupted P")
-        axes.set_title(f"{wording.restored(plain)} at the last subject token {_whose(plain)}")
+        axes.set_title(f"{plain.settings.label} at the last subject token {_whose(plain)}")
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
-        return style.literal(figure)
+        return figure
 
 
 def _effects(trace: Trace | AverageTrace) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
@@ -59,17 +57,17 @@ def _effects(trace: Trace | AverageTrace) -> tuple[NDArray[np.float64], NDArray[
         return trace.indirect_effects[trace.subject[1] - 1].numpy(), None
     row = trace.row(Role.LAST_SUBJECT)
     mean = trace.mean[row]
-    return trace.indirect[row], np.stack([mean - trace.low[row], trace.high[row] - mean])
+    return trace.indirect_effects[row], np.stack([mean - trace.low[row], trace.high[row] - mean])
 
 
 def _whose(trace: Trace | AverageTrace) -> str:
     if isinstance(trace, Trace):
-        return style.token_label(trace.tokens[trace.subject[1] - 1], corrupted=True)
+        return style.plain(trace.tokens[trace.subject[1] - 1], token=True) + "*"
     return f"({trace.n_facts} facts)"
 
 
 def _check(traces: tuple[Trace, ...] | tuple[AverageTrace, ...]) -> None:
-    severed = tuple(trace.sever for trace in traces)
+    severed = tuple(trace.settings.sever for trace in traces)
     if severed != (None, "mlp", "attention"):
         raise InputError(
             f"the traces sever {severed}, expected (None, 'mlp', 'attention'): give them in this order"
@@ -82,6 +80,6 @@ def _check(traces: tuple[Trace, ...] | tuple[AverageTrace, ...]) -> None:
 
 def _same(trace: Trace | AverageTrace) -> tuple[Any, ...]:
     if isinstance(trace, Trace):
-        return trace.token_ids, trace.part, trace.window
+        return trace.token_ids, trace.settings.part, trace.settings.window
     # Facts leave no name in an average; the clean probability is that of these facts and this model.
-    return trace.model, trace.n_facts, trace.clean, trace.part, trace.window
+    return trace.model, trace.n_facts, trace.clean, trace.settings.part, trace.settings.window
