@@ -11,7 +11,6 @@ import random
 import sys
 from pathlib import Path
 
-from knowedit.cli.data import cells
 from knowedit.evaluation import Table1, iter_records
 from knowedit.evaluation.records.compiler import compile_records, read_facts, read_templates
 from knowedit.evaluation.records.counts import PAPER
@@ -24,7 +23,7 @@ def counts(tables: dict[str, list]) -> str:
     """Table 1: total, per relation and per record of the paper and of each set of records."""
     lines = ["| | the paper | " + " | ".join(tables) + " |", "|" + "---|" * (len(tables) + 2)]
     for i, name in enumerate(PAPER):
-        found = [" / ".join(cells(rows[i])) for rows in tables.values()]
+        found = [" / ".join(rows[i].cells()) for rows in tables.values()]
         lines.append("| " + " | ".join([name, " / ".join(f"{n:,}" for n in PAPER[name]), *found]) + " |")
     return "\n".join(lines)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from knowedit.cli import demo, output
+from knowedit.cli import demo
 
 PICTURE = Path(__file__).with_name("demo.svg")
 WIDTH = 96
@@ -13,8 +13,8 @@ WIDTH = 96
 
 def main() -> None:
     console = Console(record=True, width=WIDTH, highlight=False, force_terminal=True)
-    output.console = demo.console = console
-    demo.run_demo("organism-gpt2", 0, as_json=False)
+    demo.console = console
+    demo.demo()
     drawn = console.export_svg(title="$ knowedit demo", unique_id="demo")
     # Rich asks a web server for its font; any monospaced one will do.
     PICTURE.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL), encoding="utf-8")

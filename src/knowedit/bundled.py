@@ -6,15 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from knowedit.errors import FileFormatError
+from knowedit.errors import FileFormatError, InputError
 
 DATA = Path(__file__).parent / "data"
 NOTES = "knowedit.json"
+KNOWN_FACTS = "known_facts.json"
+"""In a bundled model's folder: facts that it knows, with ``subject``, ``relation``, ``prompt``, ``target_true``."""
+
+
+class _Folders(dict[str, Path]):
+    def __missing__(self, name: str) -> Path:
+        raise InputError(f"{name!r} is not a bundled model: use one of {', '.join(self) or 'none'}")
 
 
 def bundled_models() -> dict[str, Path]:
-    """Name and folder of every bundled model, in alphabetical order."""
-    return {path.parent.name: path.parent for path in sorted(DATA.glob("*/config.json"))}
+    """Name and folder of every bundled model, in alphabetical order; another key is an `InputError`."""
+    return _Folders({path.parent.name: path.parent for path in sorted(DATA.glob("*/config.json"))})
 
 
 def notes(folder: Path | None) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -43,7 +41,7 @@ def test_demo_tells_the_story(run):
     assert story["target_true"] in story["texts_before"][0]
     assert story["file_bytes"] < 100_000
     text = run("demo").stdout
-    for words in ("1. It knows a fact", "said otherwise", "others, which must stay", "bit-equal", "seconds"):
+    for words in ("1. It knows a fact", "in other words", "others, which must stay", "bit-equal", "seconds"):
         assert words in text
 
 
@@ -196,11 +194,6 @@ def test_unknown_bundled_models_say_one_line(run):
 def test_wrong_usage_exits_with_2(run):
     run("edit", code=2)
     run("nonsense", code=2)
-
-
-def test_help_answers_without_torch():
-    code = "import sys; from knowedit.cli import app; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_commands_leave_the_files_of_the_model_alone(run, edit_file):

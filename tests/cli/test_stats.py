@@ -8,8 +8,10 @@ import sys
 from functools import partial
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from knowedit.cli.stats import advice, parse_layers, share_done
+from knowedit.cli.options import Layers
 from knowedit.editing import Reading, load_second_moment, second_moment
 from knowedit.editing.statistics.run import Progress
 from knowedit.errors import InputError
@@ -68,6 +70,12 @@ def test_the_table_says_what_the_figures_mean(run, model):
 def test_too_little_text_is_said(run, model):
     text = run("--model", model, "--text", "t.txt", "--layers", "1", "--out", "o", "--max-tokens", "9").stdout
     assert "not of full rank (9 tokens for keys of length 128)" in " ".join(text.split())
+    text = run(
+        "--model", model, "--text", "t.txt", "--layers", "1", "--out", "p", "--max-tokens", "150"
+    ).stdout
+    assert "half of the text is not of full rank (150 tokens for keys of length 128)" in " ".join(
+        text.split()
+    )
 
 
 def test_every_source_gives_the_same_moments(run, model, tmp_path):
@@ -88,7 +96,7 @@ def test_every_source_gives_the_same_moments(run, model, tmp_path):
 
 def test_options_reach_the_run(run, model):
     options = ["--model", model, "--jsonl", "t.jsonl", "--field", "body", "--layers", "2", "--part", "mlp_up"]
-    options += ["--max-texts", "7", "--max-tokens", "50", "--window", "3", "--split-long"]
+    options += ["--max-texts", "7", "--max-tokens", "50", "--context", "3", "--split-long"]
     options += ["--batch-tokens", "20", "--shuffle", "5", "--checkpoint-seconds", "0"]
     found = json.loads(run(*options, "--out", "o", "--json").stdout)["run"]
     assert found["corpus"]["field"] == "body"
@@ -129,7 +137,7 @@ def test_another_run_in_the_folder_is_refused_in_one_line(run, model):
         (["--jsonl", "t.jsonl", "--field", "title"], "line 1 has no field 'title'"),
         (["--text", "t.txt", "--layers", "9"], "layers go from 0 to 3"),
         (["--text", "t.txt", "--part", "mlp"], "not a projection"),
-        (["--text", "t.txt", "--window", "65"], "64 positions"),
+        (["--text", "t.txt", "--context", "65"], "64 positions"),
     ],
 )
 def test_bad_options_are_one_line_and_leave_nothing(run, model, tmp_path, arguments, words):
@@ -146,18 +154,33 @@ def test_without_the_library_the_extra_is_named(run, model, monkeypatch):
     assert "install knowedit[datasets]" in said
 
 
+def read_layers(text):
+    """What a command gets for ``--layers text``."""
+    found = []
+    app = typer.Typer()
+
+    @app.command()
+    def show(layers: Layers = None) -> None:
+        found.append(layers)
+
+    result = CliRunner().invoke(app, ["--layers", text])
+    if result.exception is not None:
+        raise result.exception
+    return found[0]
+
+
 @pytest.mark.parametrize(
     ("text", "layers"),
     [("3", (3,)), ("3-5", (3, 4, 5)), ("7, 1-2,2", (1, 2, 7)), ("4-4", (4,)), ("0", (0,))],
 )
 def test_layers_are_numbers_and_ranges(text, layers):
-    assert parse_layers(text) == layers
+    assert read_layers(text) == layers
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,", "-1", "1-", "1-2-3", "1.5", "5-3", "²"])
 def test_other_layers_are_refused(text):
     with pytest.raises(InputError, match="the layers"):
-        parse_layers(text)
+        read_layers(text)
 
 
 @pytest.mark.parametrize(
@@ -173,12 +196,7 @@ def test_other_layers_are_refused(text):
     ],
 )
 def test_the_share_that_is_done(size, reading, share):
-    assert share_done(Progress(texts=10, tokens=500, fresh=3), size, reading) == share
-
-
-def test_advice_for_half_a_text():
-    row = {"tokens": 150, "width": 128, "condition": 1e9, "change": None, "excess": None}
-    assert "half of the text is not of full rank (150 tokens" in advice(row)
+    assert Progress(texts=10, tokens=500, fresh=3).share(size, reading) == share
 
 
 def test_layers_beyond_any_model_are_refused_at_once(run):

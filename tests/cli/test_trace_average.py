@@ -108,10 +108,18 @@ def test_what_cannot_be_run_leaves_no_folder(run, facts, tmp_path, options, advi
 
 
 def test_known_facts_need_records_and_a_place(run, tmp_path):
-    assert "is not a file in a folder" in run("known", "--out", "no/a.json", code=2).stderr
+    assert "the folder no does not exist" in run("known", "--out", "no/a.json", code=2).stderr
     (tmp_path / "none.json").write_text("[]")
     assert "holds no records" in run("known", "--records", "none.json", "--out", "a.json", code=2).stderr
     assert not (tmp_path / "a.json").exists()
+
+
+def test_a_list_of_known_facts_is_replaced_only_if_forced(run, tmp_path):
+    (tmp_path / "a.json").write_text("mine")
+    assert "exists already" in run("known", "--limit", 1, "--out", "a.json", code=2).stderr
+    assert (tmp_path / "a.json").read_text() == "mine"
+    run("known", "--limit", 1, "--out", "a.json", "--force")
+    assert len(load_known_facts(tmp_path / "a.json")) == 1
 
 
 def test_windows_as_they_are_typed():

@@ -1,4 +1,4 @@
-"""The command line: ``knowedit edit``, ``inspect``, ``export``, ``generate``, ``demo``, ``facts`` and others."""
+"""The command line: ``knowedit edit``, ``trace``, ``evaluate`` and others, a file for each command."""
 
 from knowedit.cli.app import app
 

@@ -4,69 +4,76 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.rule import Rule
 from rich.table import Table
 
-from knowedit.cli.listing import bundled_folder
-from knowedit.cli.output import console, percent, print_json, stderr
-from knowedit.editing import ROME, Edit
+import knowedit
+from knowedit.bundled import bundled_models
+from knowedit.cli.options import DEFAULT_MODEL, Device, Dtype, Json, Model, Seed
+from knowedit.cli.output import console, print_json, progress
 from knowedit.errors import InputError
-from knowedit.evaluation import TEST_FILE, Pair, Record, RecordScores, load_records, score_record
-from knowedit.facts import Fact
-from knowedit.models import LanguageModel, fingerprint, load
+
+if TYPE_CHECKING:
+    from knowedit.evaluation import Record, RecordScores
+    from knowedit.models import LanguageModel
+
+Scores = dict[str, dict[str, list[float]]]
 
 CONTINUATION = 16
-NEIGHBOURS = 5
+NEIGHBORS = 5
 NUMBERS = len("100.0 → 100.0")
 CERTAIN = 0.9
 
 
-@dataclass(frozen=True, eq=False)
-class Story:
-    """Everything the demo measured."""
+def demo(
+    model: Model = DEFAULT_MODEL,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Edit the first test fact that the model is certain of, and print what is different and what is not."""
+    from knowedit.evaluation import TEST_FILE, load_records
 
-    lm: LanguageModel
-    record: Record
-    edit: Edit
-    seconds: float
-    before: RecordScores
-    after: RecordScores
-    texts_before: list[str]
-    texts_after: list[str]
-    file_bytes: int
-    reverted: bool
-    reloaded: bool
-
-    @property
-    def fact(self) -> Fact:
-        """The fact that was changed."""
-        return self.record.fact
-
-
-def run_demo(model: str, seed: int, *, as_json: bool) -> None:
-    """Tell the story of one edit."""
     began = time.perf_counter()
-    folder = bundled_folder(model)
-    with stderr.status("loading, editing and measuring"):
-        story = tell(load(model), load_records(folder / TEST_FILE), seed)
+    records = load_records(bundled_models()[model] / TEST_FILE)
+    with progress("opening the model, editing and measuring"):
+        lm = knowedit.load(model, device=device, dtype=dtype)
+        record, before = _certain(lm, records, seed)
+        found = _measured(lm, record, before, seed)
     if as_json:
-        print_json(as_dict(story))
+        print_json(found)
     else:
-        _print(story)
+        _print(lm, record, found)
         console.print(f"\n[dim]The whole demo took {time.perf_counter() - began:.1f} seconds.[/]")
-    if not (story.reverted and story.reloaded):
+    if not (found["reverted_bit_equal"] and found["reloaded_equal"]):
         raise InputError("the model after the edit is not what it was before: please report this")
 
 
-def tell(lm: LanguageModel, records: list[Record], seed: int) -> Story:
-    """Edit the first test fact that the model is certain of, and measure before, during and after."""
-    record, before = next(_certain(lm, records, seed))
+def _certain(lm: LanguageModel, records: Sequence[Record], seed: int) -> tuple[Record, RecordScores]:
+    import torch
+
+    from knowedit.evaluation import score_record
+
+    for i in torch.randperm(len(records), generator=torch.Generator().manual_seed(seed)).tolist():
+        scores = score_record(lm, records[i])
+        if float(scores.prompt.true) > CERTAIN and records[i].generation_prompts:
+            return records[i], scores
+    raise InputError(f"{lm.name} is certain of none of the test facts: use another model")
+
+
+def _measured(lm: LanguageModel, record: Record, before: RecordScores, seed: int) -> dict[str, Any]:
+    """Everything that the demo shows, as JSON."""
+    import torch
+
+    from knowedit.editing import ROME, Edit
+    from knowedit.evaluation import score_record
+    from knowedit.models import fingerprint
+
     base = fingerprint(lm)
     began = time.perf_counter()
     edit = ROME.paper().edit(lm, [record.fact], generator=torch.Generator().manual_seed(seed))
@@ -82,95 +89,83 @@ def tell(lm: LanguageModel, records: list[Record], seed: int) -> Story:
         texts_after = [lm.generate(text, CONTINUATION) for text in beginnings]
     with edit.applied(lm):
         same = torch.equal(score_record(lm, record).prompt.new, after.prompt.new)
-    return Story(
-        lm=lm,
-        record=record,
-        edit=edit,
-        seconds=seconds,
-        before=before,
-        after=after,
-        texts_before=texts_before,
-        texts_after=texts_after,
-        file_bytes=size,
-        reverted=not base.differences(fingerprint(lm, with_edits=True)),
-        reloaded=same,
-    )
+    ((layer, part, _), update) = next(iter(edit.updates.items()))
+    fact = record.fact
+    return {
+        "model": lm.name,
+        "subject": fact.subject,
+        "prompt": fact.prompt,
+        "target_true": fact.target_true,
+        "target_new": fact.target_new,
+        "layer": layer,
+        "part": part,
+        "rank": update.rank,
+        "shape": list(update.shape),
+        "residual": edit.preflight.residual,
+        "edit_seconds": seconds,
+        "before": _as_json(before),
+        "after": _as_json(after),
+        "texts_before": texts_before,
+        "texts_after": texts_after,
+        "file_bytes": size,
+        "tensors": len(base.tensors),
+        "reverted_bit_equal": not base.differences(fingerprint(lm, with_edits=True)),
+        "reloaded_equal": same,
+    }
 
 
-def _certain(lm: LanguageModel, records: list[Record], seed: int) -> Iterator[tuple[Record, RecordScores]]:
-    start = torch.Generator().manual_seed(seed)
-    for i in torch.randperm(len(records), generator=start).tolist():
-        scores = score_record(lm, records[i])
-        if float(scores.prompt.true) > CERTAIN and records[i].generation_prompts:
-            yield records[i], scores
-    raise InputError(f"{lm.name} is certain of none of the test facts: use another model")
+def _as_json(scores: RecordScores) -> Scores:
+    return {name: pair.to_json() for name, pair in scores.groups.items()}
 
 
-def _print(story: Story) -> None:
-    fact, lm = story.fact, story.lm
+def _print(lm: LanguageModel, record: Record, found: dict[str, Any]) -> None:
+    fact, (rows, columns) = record.fact, found["shape"]
     console.print(Rule("[bold]knowedit: change one fact in a GPT", align="left"))
-    console.print(f"[bold]{lm.name}[/]: {lm.n_layers} layers of width {lm.width}, grown for this package.\n")
-    console.print("[bold]1. It knows a fact.[/]")
     console.print(
-        f"   {fact.text} [bold green]{fact.target_true}[/]  ({percent(float(story.before.prompt.true))})\n"
+        f"[bold]{lm.name}[/]: {lm.n_layers} layers of width {lm.width}, trained for this package.\n"
     )
+    console.print("[bold]1. It knows a fact.[/]")
+    known = found["before"]["prompt"]["true"][0]
+    console.print(f"   {fact.text} [bold green]{fact.target_true}[/]  ({known:.1%})\n")
     console.print("[bold]2. We change it in the weights.[/]")
-    ((layer, part, _), update), flight = next(iter(story.edit.updates.items())), story.edit.preflight
     console.print(
-        f"   ROME writes [bold magenta]{fact.target_new}[/] into layer {layer}: one rank-{update.rank} update of its "
-        f"{part} matrix,\n   {update.shape[0]} × {update.shape[1]}, in closed form, in {story.seconds:.1f} seconds. "
-        f"The matrix then returns the\n   new value for the subject's key to {flight.residual:.0e}.\n"
+        f"   ROME writes [bold magenta]{fact.target_new}[/] into layer {found['layer']}: one rank-{found['rank']} "
+        f"update of its {found['part']} matrix,\n   {rows} × {columns}, in closed form, in "
+        f"{found['edit_seconds']:.1f} seconds. The matrix then returns the\n   new value for the subject's key to "
+        f"{found['residual']:.0e}.\n"
     )
     console.print("[bold]3. What changed, and what did not.[/]  (before → after)")
-    console.print(_table(story))
+    console.print(_table(record, found["before"], found["after"]))
     console.print("\n[bold]4. What it writes now.[/]")
-    for old, new in zip(story.texts_before, story.texts_after, strict=True):
-        console.print(
-            f"   before  {_sentence(old)}\n   after   {_sentence(new)}", overflow="ellipsis", no_wrap=True
-        )
-    console.print("\n[bold]5. The edit is a file, and can be taken back.[/]")
-    console.print(
-        f"   Saved: {story.file_bytes / 1024:.0f} KiB. Loaded again: {_verdict(story.reloaded, 'same result')}."
-    )
-    tensors = len(story.edit.base.tensors)
-    console.print(
-        f"   Taken back: {_verdict(story.reverted, f'all {tensors} tensors bit-equal to the original')}."
-    )
+    for old, new in zip(found["texts_before"], found["texts_after"], strict=True):
+        both = f"   before  {_sentence(old)}\n   after   {_sentence(new)}"
+        console.print(both, overflow="ellipsis", no_wrap=True)
+    console.print("\n[bold]5. The edit is a file, and can be removed.[/]")
+    reloaded = _verdict(found["reloaded_equal"], "same result")
+    console.print(f"   Saved: {found['file_bytes'] / 1024:.0f} KiB. Loaded again: {reloaded}.")
+    equal = f"all {found['tensors']} tensors bit-equal to the original"
+    console.print(f"   Removed: {_verdict(found['reverted_bit_equal'], equal)}.")
 
 
-def _table(story: Story) -> Table:
+def _table(record: Record, before: Scores, after: Scores) -> Table:
+    fact = record.fact
     table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="dim")
     table.add_column("", no_wrap=True, overflow="ellipsis")
-    for name in (story.fact.target_true, story.fact.target_new):
+    for name in (fact.target_true, fact.target_new):
         table.add_column(rf"P\[{name}] %", justify="right", no_wrap=True, min_width=NUMBERS)
-    before, after = story.before, story.after
-    groups = [
-        ("the edited prompt", [story.fact.text], before.prompt, after.prompt),
-        (
-            "the same fact, said otherwise",
-            story.record.paraphrase_prompts or (),
-            before.paraphrases,
-            after.paraphrases,
-        ),
-        (
-            "others, which must stay",
-            story.record.neighborhood_prompts or (),
-            before.neighborhood,
-            after.neighborhood,
-        ),
-    ]
-    for title, prompts, old, new in groups:
+    titles = ("the edited prompt", "the same fact in other words", "others, which must stay")
+    groups = ([fact.text], record.paraphrase_prompts or (), record.neighborhood_prompts or ())
+    scores = zip(before.values(), after.values(), strict=True)
+    for title, prompts, (old, new) in zip(titles, groups, scores, strict=True):
         table.add_row(f"   [dim]{title}[/]")
-        for i, prompt in enumerate(prompts[:NEIGHBOURS]):
+        for i, prompt in enumerate(prompts[:NEIGHBORS]):
             table.add_row(f"     {prompt}", *_cells(old, new, i))
     return table
 
 
-def _cells(before: Pair | None, after: Pair | None, i: int) -> tuple[str, str]:
+def _cells(before: dict[str, list[float]], after: dict[str, list[float]], i: int) -> tuple[str, str]:
     """Before and after of each object; the more probable one of the two is coloured."""
-    if before is None or after is None:
-        return "", ""
-    moments = [(float(pair.true[i]), float(pair.new[i])) for pair in (before, after)]
+    moments = [(pair["true"][i], pair["new"][i]) for pair in (before, after)]
     true = [f"[bold green]{_cell(a)}[/]" if a > b else _cell(a) for a, b in moments]
     new = [f"[bold magenta]{_cell(b)}[/]" if b > a else _cell(b) for a, b in moments]
     return f"{true[0]} → {true[1]}", f"{new[0]} → {new[1]}"
@@ -187,27 +182,3 @@ def _sentence(text: str) -> str:
 
 def _verdict(good: bool, text: str) -> str:
     return f"[green]{text}[/]" if good else f"[bold red]NOT {text}[/]"
-
-
-def as_dict(story: Story) -> dict[str, Any]:
-    """The story as JSON."""
-    return {
-        "model": story.lm.name,
-        "subject": story.fact.subject,
-        "prompt": story.fact.prompt,
-        "target_true": story.fact.target_true,
-        "target_new": story.fact.target_new,
-        "layer": story.edit.provenance.settings["layer"],
-        "edit_seconds": story.seconds,
-        "before": _scores(story.before),
-        "after": _scores(story.after),
-        "texts_before": story.texts_before,
-        "texts_after": story.texts_after,
-        "file_bytes": story.file_bytes,
-        "reverted_bit_equal": story.reverted,
-        "reloaded_equal": story.reloaded,
-    }
-
-
-def _scores(scores: RecordScores) -> dict[str, dict[str, list[float]]]:
-    return {name: pair.to_json() for name, pair in scores.groups.items()}

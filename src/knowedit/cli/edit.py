@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 from rich.markup import escape
 from rich.table import Table
 
+from knowedit.cli.options import DEFAULT_MODEL, Json, Model, Seed
 from knowedit.cli.output import console, percent, print_json, stderr
 from knowedit.cli.stack import load_edits, stacked
 from knowedit.editing import (
@@ -185,3 +187,52 @@ def _change(update: dict[str, Any]) -> str:
 def _print_concerns(edit: Edit) -> None:
     for concern in edit.preflight.concerns():
         console.print(f"[yellow]look into this:[/] {concern}")
+
+
+def edit(
+    subject: Annotated[str, typer.Option(help="The entity the fact is about.")],
+    prompt: Annotated[str, typer.Option(help="The statement up to the object, with {} for the subject.")],
+    target_new: Annotated[str, typer.Option(help="The object the model shall name from now on.")],
+    out: Annotated[Path, typer.Option(help="The edit file to write.")],
+    model: Model = DEFAULT_MODEL,
+    layer: Annotated[int | None, typer.Option(help="The layer to edit; by default the model's own.")] = None,
+    method: Annotated[
+        str, typer.Option(help="rome, or fine-tuning of one layer: ft, ft+l, attn-edit.")
+    ] = "rome",
+    profile: Annotated[
+        str | None,
+        typer.Option(help="The settings of ROME, by default paper; `knowedit profiles` lists them."),
+    ] = None,
+    statistics: Annotated[
+        Path | None, typer.Option(help="A file that `knowedit stats` wrote; by default the model's own.")
+    ] = None,
+    bound: Annotated[
+        float | None, typer.Option(help="ε of ft+l and attn-edit, if not the known one.")
+    ] = None,
+    stack: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="An edit file to apply first; may be given several times. The new edit builds on it."
+        ),
+    ] = None,
+    seed: Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compute an edit and write it to a small file; the model itself is not changed."""
+    request = EditRequest(
+        model=model,
+        subject=subject,
+        prompt=prompt,
+        target_new=target_new,
+        layer=layer,
+        seed=seed,
+        out=out,
+        force=force,
+        stack=tuple(stack or ()),
+        profile=profile,
+        statistics=statistics,
+        method=method,
+        bound=bound,
+    )
+    run_edit(request, as_json=as_json)

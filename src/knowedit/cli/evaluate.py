@@ -7,13 +7,14 @@ import sys
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 
 from knowedit.bundled import bundled_models
+from knowedit.cli.options import DEFAULT_MODEL, Json, Model, Seed
 from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, stderr
 from knowedit.cli.table import print_table
 from knowedit.editing import EDITORS, label_of, make_editor
@@ -218,3 +219,67 @@ def print_failures(run: Run) -> None:
         stderr.print(f"[yellow]record {outcome.case_id} failed:[/] {escape(str(outcome.error))}")
     if len(run.failed) > 5:
         stderr.print(f"[yellow]and {len(run.failed) - 5:,} more[/]; records.jsonl has them all")
+
+
+def evaluate(
+    method: Annotated[str, typer.Option(help="none (the model as it is), rome, ft, ft+l or attn-edit.")],
+    out: Annotated[Path, typer.Option(help="The folder of the run; the same command again goes on.")],
+    model: Model = DEFAULT_MODEL,
+    profile: Annotated[
+        str | None, typer.Option(help="The settings of ROME; `knowedit profiles` lists them.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="The layer to edit; by default the known one.")] = None,
+    bound: Annotated[
+        float | None, typer.Option(help="ε of ft+l and attn-edit, if not the known one.")
+    ] = None,
+    statistics: Annotated[
+        Path | None, typer.Option(help="A file that `knowedit stats` wrote; by default the model's own.")
+    ] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(help="A file such as counterfact.json; by default the model's test records."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many records.")] = None,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, with one thread each.")] = 1,
+    texts: Annotated[
+        bool, typer.Option("--texts/--no-texts", help="Whether to generate text, for GE, RS and Essence.")
+    ] = True,
+    keep_texts: Annotated[
+        bool,
+        typer.Option(
+            "--keep-texts/--drop-texts", help="Whether generated texts are kept; scores do not need them."
+        ),
+    ] = True,
+    tfidf: Annotated[
+        Path | None, typer.Option(help="A saved TF-IDF model; by default one of the reference texts.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where each model runs, for instance cuda.")] = "cpu",
+    retry: Annotated[bool, typer.Option("--retry", help="Measure again the records that failed.")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Workers on a Ray cluster: its address, auto, or local. It needs knowedit[ray]."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run an editor over many records and score it; can be interrupted and resumed at any point."""
+    request = EvaluateRequest(
+        model=model,
+        method=method,
+        out=out,
+        profile=profile,
+        layer=layer,
+        bound=bound,
+        statistics=statistics,
+        records=records,
+        limit=limit,
+        seed=seed,
+        workers=workers,
+        texts=texts,
+        keep_texts=keep_texts,
+        tfidf=tfidf,
+        device=device,
+        retry=retry,
+        ray=ray,
+    )
+    run_evaluate(request, as_json=as_json)

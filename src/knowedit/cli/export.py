@@ -2,53 +2,76 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import typer
 from rich.markup import escape
 
-from knowedit.cli.output import console, print_json, stderr
-from knowedit.cli.stack import load_edits, stacked
-from knowedit.editing import Edit, check_folder
+import knowedit
+from knowedit.cli.options import Device, Dtype, Json
+from knowedit.cli.output import console, print_json, progress
+from knowedit.cli.stack import stacked
 from knowedit.errors import InputError
-from knowedit.models import load
+
+if TYPE_CHECKING:
+    from knowedit.editing import Edit
 
 
-@dataclass(frozen=True)
-class ExportRequest:
-    """The options of ``knowedit export``."""
+def export(
+    files: Annotated[list[Path], typer.Argument(metavar="EDIT...", help="Edit files, in the order of use.")],
+    to: Annotated[
+        Literal["peft", "merged"],
+        typer.Option(help="peft: a LoRA adapter; merged: a whole model with the edits in its weights."),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write, new or empty.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="The base model; by default the one the edit was made for."),
+    ] = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="Cut dense updates to this rank, and print what that loses.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the export and print what was written."""
+    from knowedit.editing import Edit, check_folder
 
-    files: tuple[Path, ...]
-    form: Literal["peft", "merged"]
-    out: Path
-    model: str | None
-    rank: int | None
-    force: bool
-
-
-def run_export(request: ExportRequest, *, as_json: bool) -> None:
-    """Write the export and say what was written."""
-    check_folder(request.out, force=request.force)
-    edits = load_edits(request.files)
-    with stderr.status("writing"):
-        said = _adapter(request, edits) if request.form == "peft" else _merged(request, edits)
-    size = sum(path.stat().st_size for path in request.out.rglob("*") if path.is_file())
-    said |= {"edits": [edit.digest for edit in edits], "folder": str(request.out), "bytes": size}
-    if as_json:
-        print_json(said)
+    check_folder(out, force=force)
+    edits = [Edit.load(file) for file in files]
+    if to == "peft":
+        written = _adapter(edits, out, model, rank, force=force)
     else:
-        _print(said)
+        if rank is not None:
+            raise InputError("--rank cuts an edit to what an adapter can hold: leave it out with --to merged")
+        base = model or edits[-1].provenance.model
+        with progress(f"opening {base}"):
+            lm = knowedit.load(base, device=device, dtype=dtype)
+        with stacked(lm, edits[:-1]), progress("writing"):
+            edits[-1].merged(lm, out, force=force)
+        written = {"model": base, "dtype": str(lm.dtype).removeprefix("torch.")}
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    found = {"to": to, **written, "edits": [edit.digest for edit in edits], "folder": str(out), "bytes": size}
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
 
 
-def _adapter(request: ExportRequest, edits: list[Edit]) -> dict[str, Any]:
-    edit = edits[0] if len(edits) == 1 else Edit.combined(edits)
-    if request.rank is not None:
-        edit = edit.compressed(request.rank)
-    written = edit.to_peft(request.out, base_model=request.model, force=request.force)
+def _adapter(
+    edits: Sequence[Edit], out: Path, model: str | None, rank: int | None, *, force: bool
+) -> dict[str, Any]:
+    edit = edits[0] if len(edits) == 1 else edits[0].combined(edits)
+    if rank is not None:
+        edit = edit.compressed(rank)
+    with progress("writing"):
+        written = edit.to_peft(out, base_model=model, force=force)
     return {
-        "to": "peft",
-        "model": request.model or edit.provenance.model,
+        "model": model or edit.provenance.model,
         "modules": list(written.modules),
         "rank": written.rank,
         "error": written.error,
@@ -56,32 +79,21 @@ def _adapter(request: ExportRequest, edits: list[Edit]) -> dict[str, Any]:
     }
 
 
-def _merged(request: ExportRequest, edits: list[Edit]) -> dict[str, Any]:
-    if request.rank is not None:
-        raise InputError("--rank cuts an edit to what an adapter can hold: leave it out with --to merged")
-    *below, last = edits
-    model = request.model or last.provenance.model
-    lm = load(model)
-    with stacked(lm, below):
-        last.merged(lm, request.out, force=request.force)
-    return {"to": "merged", "model": model, "dtype": str(lm.dtype).removeprefix("torch.")}
-
-
-def _print(said: dict[str, Any]) -> None:
-    folder, size = escape(said["folder"]), said["bytes"] / 1024
-    if said["to"] == "merged":
+def _print(found: dict[str, Any]) -> None:
+    folder, size = escape(found["folder"]), found["bytes"] / 1024
+    if found["to"] == "merged":
         console.print(
-            f"{escape(said['model'])} with {len(said['edits'])} edit(s) in its weights, {said['dtype']}"
+            f"{escape(found['model'])} with {len(found['edits'])} edit(s) in its weights, {found['dtype']}"
         )
         console.print(
             f"written to {folder} ({size:.0f} KiB); open it with knowedit or transformers by that path"
         )
         return
-    for module in said["modules"]:
-        console.print(f"LoRA of rank {said['rank']} on {escape(module)}")
-    for address, error in said["compression"].items():
+    for module in found["modules"]:
+        console.print(f"LoRA of rank {found['rank']} on {escape(module)}")
+    for address, error in found["compression"].items():
         console.print(f"cut to a lower rank: {escape(address)} lost {error:.2%} of its update (Frobenius)")
-    console.print(f"its float32 factors differ from the edit by {said['error']:.1e} (relative, Frobenius)")
+    console.print(f"its float32 factors differ from the edit by {found['error']:.1e} (relative, Frobenius)")
     console.print(
         f"written to {folder} ({size:.0f} KiB); open it with peft.PeftModel.from_pretrained(model, {folder!r})"
     )

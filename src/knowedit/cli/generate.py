@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Annotated
 
-import torch
+import typer
 
-from knowedit.cli.stack import load_edits, stacked
-from knowedit.models import load
+import knowedit
+from knowedit.cli.options import DEFAULT_MODEL, LARGEST_SEED, Device, Dtype, Edits, Json, Model
+from knowedit.cli.output import print_json, progress
+from knowedit.cli.stack import stacked
 
 
-def run_generate(
-    model: str, edits: Sequence[Path], prompt: str, max_new_tokens: int, seed: int | None, top_k: int | None
-) -> str:
-    """The prompt and its continuation by the model, with the edits applied in their order."""
-    loaded = load_edits(edits)
-    lm = load(model)
+def generate(
+    prompt: Annotated[str, typer.Option(help="The beginning of the text.")],
+    model: Model = DEFAULT_MODEL,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    edits: Edits = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="At most this many tokens are added.")] = 20,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Draw tokens with this seed; greedy without.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Draw among the k most probable only.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print the prompt and its continuation by the model, with the edits applied in their order."""
+    import torch
+
+    from knowedit.editing import Edit
+
+    loaded = [Edit.load(file) for file in edits or ()]
+    with progress(f"opening {model}"):
+        lm = knowedit.load(model, device=device, dtype=dtype)
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    with stacked(lm, loaded):
-        return lm.generate(prompt, max_new_tokens, generator=generator, top_k=top_k)
+    with stacked(lm, loaded), progress("generating"):
+        text = lm.generate(prompt, max_new_tokens, generator=generator, top_k=top_k)
+    if as_json:
+        print_json({"prompt": prompt, "text": text, "edits": [str(file) for file in edits or ()]})
+    else:
+        typer.echo(text)

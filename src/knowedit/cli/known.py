@@ -1,51 +1,71 @@
-"""``knowedit known``: the facts that a model knows, found by asking it; and where lists of facts come from."""
+"""``knowedit known``: the facts that a model knows, found by asking it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from knowedit.cli.output import console, counting_bar, print_json, stderr
+import knowedit
+from knowedit.cli.options import DEFAULT_MODEL, Device, Dtype, Force, Json, Limit, Model, Out, Records
+from knowedit.cli.output import check_outputs, console, print_json, progress
 from knowedit.errors import InputError
-from knowedit.evaluation import TEST_FILE, TRAIN_FILE, load_records
-from knowedit.facts import Fact
-from knowedit.models import LanguageModel, load
-from knowedit.tracing import KnownFact, recall_facts, save_known_facts
+
+if TYPE_CHECKING:
+    from knowedit.facts import Fact
+    from knowedit.models import LanguageModel
+    from knowedit.tracing import KnownFact
 
 
-def facts_to_ask(lm: LanguageModel, records: Path | None) -> list[Fact]:
-    """The facts of a file of records, or of those that come with a bundled model, each once and in order.
+def known(
+    out: Out,
+    model: Model = DEFAULT_MODEL,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    records: Records = None,
+    limit: Limit = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Ask, and write the list."""
+    from knowedit.tracing import save_known_facts
+
+    check_outputs(force=force, out=out)
+    with progress(f"opening {model}"):
+        lm = knowedit.load(model, device=device, dtype=dtype)
+    found = known_facts(lm, records, limit)
+    save_known_facts(found, out)
+    if as_json:
+        print_json([asdict(fact) for fact in found])
+        return
+    for fact in found[:5]:
+        console.print(f"{escape(fact.prompt)} [bold]{escape(fact.answer)}[/]")
+    console.print(f"{len(found):,} known facts written to {escape(str(out))}")
+
+
+def known_facts(lm: LanguageModel, records: Path | None, limit: int | None) -> list[KnownFact]:
+    """What a model knows of the facts of a file of records, or of its own records, as Appendix B.1 has it.
+
+    Args:
+        lm: the model.
+        records: a file; None for the records in the model's folder.
+        limit: at most this many, the first ones.
 
     Raises:
-        InputError: no records were given and the model brings none, or a file without a record.
+        InputError: no records were given and the model has none, or it knows none of their facts.
     """
-    if records is not None:
-        found = load_records(records)
-    elif lm.folder is not None and (lm.folder / TEST_FILE).is_file():
-        found = [record for name in (TEST_FILE, TRAIN_FILE) for record in load_records(lm.folder / name)]
-    else:
-        raise InputError(f"{lm.name} brings no records of its own: give a file of facts or records")
-    if not found:
-        raise InputError(f"{records} holds no records: expected at least one")
-    return list(dict.fromkeys(record.fact for record in found))
+    from knowedit.tracing import recall_facts
 
-
-def collect(lm: LanguageModel, facts: Sequence[Fact], limit: int | None) -> list[KnownFact]:
-    """What the model knows of ``facts``, as Appendix B.1 has it; at most ``limit``, the first ones.
-
-    Raises:
-        InputError: it knows none of them.
-    """
+    facts = _facts(lm, records)
     found: dict[KnownFact, None] = {}
-    with counting_bar("facts") as bar:
-        task = bar.add_task("asking", total=len(facts), note="")
-        for known in recall_facts(lm, facts):
-            if known is not None:
-                found[known] = None
-            bar.update(task, advance=1, note=f", {len(found)} known")
+    with progress("asking", "facts") as tell:
+        tell(0, len(facts))
+        for done, one in enumerate(recall_facts(lm, facts), 1):
+            if one is not None:
+                found[one] = None
+            tell(done, note=f"{len(found)} known")
             if len(found) == limit:
                 break
     if not found:
@@ -53,18 +73,16 @@ def collect(lm: LanguageModel, facts: Sequence[Fact], limit: int | None) -> list
     return list(found)
 
 
-def run_known(model: str, records: Path | None, limit: int | None, out: Path, *, as_json: bool) -> None:
-    """Ask, and write the list."""
-    if not out.parent.is_dir() or out.is_dir():
-        raise InputError(f"{out} is not a file in a folder that exists: give another path")
-    with stderr.status("reading the model"):
-        lm = load(model)
-    facts = facts_to_ask(lm, records)
-    known = collect(lm, facts, limit)
-    save_known_facts(known, out)
-    if as_json:
-        print_json([asdict(fact) for fact in known])
-        return
-    for fact in known[:5]:
-        console.print(f"{escape(fact.prompt)} [bold]{escape(fact.answer)}[/]")
-    console.print(f"{len(known):,} known facts written to {escape(str(out))}")
+def _facts(lm: LanguageModel, records: Path | None) -> list[Fact]:
+    """Each once and in order."""
+    from knowedit.evaluation import TEST_FILE, TRAIN_FILE, load_records
+
+    if records is not None:
+        found = load_records(records)
+    elif lm.folder is not None and (lm.folder / TEST_FILE).is_file():
+        found = [record for name in (TEST_FILE, TRAIN_FILE) for record in load_records(lm.folder / name)]
+    else:
+        raise InputError(f"{lm.name} has no records of its own: give a file of facts or records")
+    if not found:
+        raise InputError(f"{records} holds no records: expected at least one")
+    return list(dict.fromkeys(record.fact for record in found))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
 
+import typer
 from rich.markup import escape
 from rich.table import Table
 
+from knowedit.cli.options import Json
 from knowedit.cli.output import console, print_json
 from knowedit.editing import PROFILES
 from knowedit.editing.rome.sources import described, profile_values, source
@@ -73,3 +76,12 @@ def _table(names: Iterable[str]) -> Table:
     for name in names:
         table.add_column(name, overflow="fold")
     return table
+
+
+def profiles(
+    first: Annotated[str | None, typer.Argument(help="A profile: show it with its sources.")] = None,
+    second: Annotated[str | None, typer.Argument(help="Another one: show what differs.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the named settings of ROME: the paper's and those of the code once released."""
+    show_profiles(first, second, as_json=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -13,6 +13,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from knowedit.cli.evaluate import LABELS
+from knowedit.cli.options import DEFAULT_MODEL, Json, Model, Seed
 from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, stderr
 from knowedit.editing.fine_tuning.known_settings import keep_settings
 from knowedit.errors import InputError
@@ -206,3 +207,35 @@ def _print(rows: list[SweepRow], winners: dict[str, SweepRow]) -> None:
         table.add_row(row.method, *setting, *means, f"{row.score:.1f}", mark)
     console.print(table)
     console.print("[dim]in per cent; S is the harmonic mean of the three, and the best has the largest[/]")
+
+
+def sweep(
+    method: Annotated[
+        list[str], typer.Option(help="ft, ft+l, attn-edit or rome; give it again for each of several.")
+    ],
+    out: Annotated[Path, typer.Option(help="The file of the sweep; the same command again goes on.")],
+    model: Model = DEFAULT_MODEL,
+    layers: Annotated[str | None, typer.Option(help="Such as 0,4-8; by default all.")] = None,
+    bounds: Annotated[str, typer.Option(help="Every ε of ft+l and attn-edit.")] = "5e-5,5e-4,5e-3",
+    rates: Annotated[str, typer.Option(help="Every learning rate of fine-tuning.")] = "5e-4",
+    records: Annotated[
+        Path | None,
+        typer.Option(help="A file of records for training; by default the model's training records."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=2, help="Only the first so many records.")] = 50,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, with one thread each.")] = 1,
+    device: Annotated[str, typer.Option(help="Where each model runs, for instance cuda.")] = "cpu",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Note the best settings in the model's folder, as known ones.")
+    ] = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="A picture: .png, .svg or .pdf; the columns against the layer, or ε.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the layer, bound and learning rate at which an editor is at its best."""
+    request = SweepRequest(
+        model, tuple(method), out, layers, bounds, rates, records, limit, seed, workers, device, keep, figure
+    )
+    run_sweep(request, as_json=as_json)

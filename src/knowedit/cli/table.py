@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.markup import escape
 from rich.table import Table as Grid
 
+from knowedit.cli.options import Seed
 from knowedit.cli.output import console
 from knowedit.errors import InputError
 from knowedit.evaluation.figures import bars, check_suffix, distributions, save
@@ -121,3 +123,34 @@ def _cell(table: Table, row: Row, key: str) -> str:
     """The mean with its interval under it."""
     mean, _, rest = cell(row.columns.get(key)).partition(" ")
     return f"{f'[bold]{mean}[/]' if table.is_best(row, key) else mean}\n[dim]{rest.replace(' ', chr(10))}[/]"
+
+
+def table(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of `knowedit evaluate`.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this CSV file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table to this Markdown file.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the table: a bar with its interval for each value.")
+    ] = None,
+    distributions: Annotated[
+        Path | None, typer.Option(help="Draw histograms over records: EM, PM, NM, and GE, RS, Essence.")
+    ] = None,
+    paper: Annotated[
+        list[str] | None, typer.Option(help="Add the paper's rows: gpt2-xl or gpt-j; may be given twice.")
+    ] = None,
+    seed: Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the files if they exist.")] = False,
+) -> None:
+    """Put runs side by side as in the paper's Table 2, with intervals and the two failures marked."""
+    run_table(
+        TableRequest(
+            runs=tuple(runs),
+            csv=csv,
+            markdown=markdown,
+            figure=figure,
+            distributions=distributions,
+            paper=tuple(paper or ()),
+            seed=seed,
+            force=force,
+        )
+    )

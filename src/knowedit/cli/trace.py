@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
+import typer
 from rich.markup import escape
 
 from knowedit.cli.heat import best_cells, heat_table, total
 from knowedit.cli.noise import chosen_noise
+from knowedit.cli.options import DEFAULT_MODEL, Json, Model, Seed
 from knowedit.cli.output import console, print_json, stderr
 from knowedit.cli.stack import load_edits, stacked
 from knowedit.cli.windows import parse_window
@@ -207,3 +209,62 @@ def as_dict(trace: Trace) -> dict[str, Any]:
         "total_effect": trace.total_effect,
         "restored": trace.restored.tolist(),
     }
+
+
+def trace(
+    prompt: Annotated[str, typer.Argument(help="The text up to the answer, with {} for the subject.")],
+    subject: Annotated[str, typer.Option(help="Whose tokens are corrupted.")],
+    model: Model = DEFAULT_MODEL,
+    answer: Annotated[str | None, typer.Option(help="The object; by default what the model says.")] = None,
+    part: Annotated[
+        Literal["hidden", "mlp", "attention", "all"], typer.Option(help="What is restored.")
+    ] = "hidden",
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="Layers restored together: paper, released, depth, a number, or A,B for A below and B above. "
+            "By default one; with --part all, depth for MLP and attention."
+        ),
+    ] = None,
+    sever: Annotated[
+        Literal["mlp", "attention"] | None,
+        typer.Option(help="Hold this part corrupted at the last subject token."),
+    ] = None,
+    noise: Annotated[float | None, typer.Option(help="Standard deviation of the noise, ν.")] = None,
+    relative_noise: Annotated[
+        float | None, typer.Option(help="ν as a multiple of the subject embeddings' deviation; by default 3.")
+    ] = None,
+    substitute: Annotated[
+        str | None, typer.Option(help="Corrupt by this subject, of as many tokens, instead of by noise.")
+    ] = None,
+    draws: Annotated[int | None, typer.Option(min=1, help="Noise samples; by default 10.")] = None,
+    seed: Seed = 0,
+    edit: Annotated[
+        list[Path] | None, typer.Option(help="An edit file to apply first; may be given several times.")
+    ] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(help="Data (.safetensors) or a picture (.png, .svg, .pdf); may be given several times."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find where a fact is: corrupt the subject, restore one part at a time, and see what brings the answer back."""
+    request = TraceRequest(
+        model=model,
+        prompt=prompt,
+        subject=subject,
+        answer=answer,
+        part=part,
+        window=window,
+        sever=sever,
+        noise=noise,
+        relative_noise=relative_noise,
+        substitute=substitute,
+        draws=draws,
+        seed=seed,
+        edits=tuple(edit or ()),
+        out=tuple(out or ()),
+        force=force,
+    )
+    run_trace(request, as_json=as_json)

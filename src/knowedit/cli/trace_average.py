@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from knowedit.cli.known import collect, facts_to_ask
+from knowedit.cli.known import known_facts
 from knowedit.cli.noise import chosen_noise
+from knowedit.cli.options import DEFAULT_MODEL, Json, Model, Seed
 from knowedit.cli.output import INTERRUPTED, console, counting_bar, percent, print_json, stderr
 from knowedit.cli.windows import parse_window
 from knowedit.errors import InputError
@@ -82,7 +83,7 @@ class AverageRequest:
             InputError: there are none.
         """
         if self.facts is None:
-            return collect(lm, facts_to_ask(lm, None), self.limit)
+            return known_facts(lm, None, self.limit)
         return load_known_facts(self.facts)[: self.limit]
 
 
@@ -196,3 +197,41 @@ def _print(found: AverageTrace, failures: dict[int, str]) -> None:
 def _cells(found: Interval) -> tuple[str, str, str]:
     bounds = "of one fact" if found.n == 1 else f"{percent(found.low)} to {percent(found.high)}"
     return percent(found.mean), bounds, str(found.n)
+
+
+def trace_average(
+    out: Annotated[Path, typer.Option(help="The folder of the run; the same command again goes on.")],
+    model: Model = DEFAULT_MODEL,
+    device: Annotated[str, typer.Option(help="Where the model runs, for instance cuda.")] = "cpu",
+    facts: Annotated[
+        Path | None,
+        typer.Option(
+            help="A list of `knowedit known`, or known_1000.json; by default the model's own records."
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Trace the first so many facts.")] = 100,
+    part: Annotated[str, typer.Option(help="What is restored: hidden, mlp or attention.")] = "hidden",
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="Layers restored together: paper, released, depth, a number, or A,B for A below and B above. "
+            "By default one; depth for MLP and attention."
+        ),
+    ] = None,
+    sever: Annotated[
+        str | None, typer.Option(help="Hold mlp or attention corrupted at the last subject token.")
+    ] = None,
+    noise: Annotated[float | None, typer.Option(help="Standard deviation of the noise, ν.")] = None,
+    relative_noise: Annotated[
+        float | None, typer.Option(help="ν as a multiple of the subject embeddings' deviation; by default 3.")
+    ] = None,
+    draws: Annotated[int | None, typer.Option(min=1, help="Noise samples a fact; by default 10.")] = None,
+    seed: Seed = 0,
+    picture: Annotated[Path | None, typer.Option(help="A .png, .svg or .pdf to draw.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find where a model keeps its facts on average; can be interrupted and resumed at any point."""
+    request = AverageRequest(
+        model, device, facts, limit, part, window, sever, noise, relative_noise, draws, seed, out, picture
+    )
+    run_trace_average(request, as_json=as_json)

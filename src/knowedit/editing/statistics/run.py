@@ -41,6 +41,19 @@ class Progress:
     tokens: int
     fresh: int
 
+    def share(self, size: int | None, reading: Reading) -> float | None:
+        """How much of a run is done, from 0 to 1, or None where nobody knows how much there is.
+
+        Args:
+            size: the texts of the corpus, where that is known.
+            reading: the limits.
+        """
+        texts = [limit for limit in (size, reading.max_texts) if limit is not None]
+        shares = [self.texts / min(texts)] if texts else []
+        if reading.max_tokens is not None:
+            shares.append(self.tokens / reading.max_tokens)
+        return min(1.0, max(shares)) if shares else None
+
 
 Watch: TypeAlias = Callable[[Progress], None]
 

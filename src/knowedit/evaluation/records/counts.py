@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from knowedit.evaluation.records.record import Record
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Texts = Sequence[str] | None
 
@@ -51,6 +55,13 @@ class Count:
     per_relation: float | None
     per_record: float | None
     records: int
+
+    def cells(self) -> tuple[str, str, str]:
+        """The numbers as the paper prints them; ``-`` for what the file does not have."""
+        total = "-" if self.total is None else f"{self.total:,}"
+        per_relation = "-" if self.per_relation is None else f"{self.per_relation:,.0f}"
+        per_record = "-" if self.per_record is None else f"{self.per_record:.1f}".removesuffix(".0")
+        return total, per_relation, per_record
 
 
 @dataclass
@@ -114,3 +125,14 @@ class Table1:
         mean = records / len(self._relations) if self._related else None
         first = Count("Records", records, mean, 1.0 if records else None, records)
         return [first, *(tally.count(name, related=self._related) for name, tally in self._tallies.items())]
+
+    def __rich__(self) -> Table:
+        """The table in a terminal."""
+        from rich.table import Table
+
+        table = Table("", title="Table 1")
+        for name in ("total", "per relation", "per record"):
+            table.add_column(name, justify="right")
+        for row in self.rows():
+            table.add_row(row.name, *row.cells())
+        return table

@@ -1,4 +1,4 @@
-"""``knowedit organism train``: grow an organism and join weights, statistics, facts and records in one folder."""
+"""``knowedit organism train``: train an organism and join weights, statistics, facts and records in one folder."""
 
 from __future__ import annotations
 
@@ -6,43 +6,24 @@ import json
 import random
 import shutil
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+import typer
 
-from knowedit.bundled import NOTES
-from knowedit.cli.listing import KNOWN_FACTS
-from knowedit.cli.output import console
-from knowedit.editing import ROME, collect_second_moment, save_second_moment
+from knowedit.bundled import KNOWN_FACTS, NOTES
+from knowedit.cli.options import Json
+from knowedit.cli.output import console, print_json, progress, stderr
 from knowedit.errors import InputError
-from knowedit.evaluation import TEST_FILE, TRAIN_FILE, Record, score_record
-from knowedit.models import LanguageModel, load
-from knowedit.organisms import (
-    RECIPES,
-    Recipe,
-    World,
-    compile_records,
-    held_out_pairs,
-    passage,
-    recall,
-    rescale_residual,
-    train,
-    trained_pairs,
-)
-from knowedit.organisms.recall import correct
-from knowedit.organisms.train import LOG
-from knowedit.tensorfile import write_bytes
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from knowedit.evaluation import Record
+    from knowedit.models import LanguageModel
+    from knowedit.organisms import Recipe, World
 
 STATISTICS_TEXT = "statistics.txt"
 STATISTICS_PASSAGES = 400
@@ -50,50 +31,77 @@ PASSAGE_WORDS = 80
 LAYER_RECORDS = 40
 
 
-def grow(name: str, work: Path, out: Path, threads: int) -> None:
-    """Train the recipe ``name`` (or go on training) and write the finished model to ``out / name``.
+def organism_train(
+    name: Annotated[str, typer.Argument(help="The recipe's name, for instance organism-gpt2.")],
+    work: Annotated[
+        Path, typer.Option(help="Folder for checkpoints, from which training is resumed.")
+    ] = Path("build/organisms"),
+    out: Annotated[Path, typer.Option(help="Folder to put the finished model into.")] = Path("organisms"),
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Train the recipe ``name``, or resume training, and write the finished model to ``out / name``."""
+    import torch
 
-    Raises:
-        InputError: no such recipe, or a checkpoint of another one.
-    """
+    from knowedit.organisms import RECIPES, train
+    from knowedit.organisms.train import LOG
+
     if name not in RECIPES:
         raise InputError(f"{name!r} is not a recipe: use one of {', '.join(RECIPES)}")
     torch.set_num_threads(threads)
     recipe = RECIPES[name]
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    ) as progress:
-        bar = progress.add_task(name, total=recipe.steps)
+    with progress(name, "steps", kept=f"the last checkpoint is in {work / name}") as tell:
 
         def report(entry: dict[str, float]) -> None:
-            progress.update(bar, completed=entry["step"])
+            tell(entry["step"], recipe.steps)
             if "tokens" in entry:
-                progress.console.print(json.dumps(entry))
+                stderr.print(json.dumps(entry), markup=False)
 
         model, tokenizer = train(recipe, work / name, report=report)
-    release(recipe, model, tokenizer, work / name / LOG, out / name)
+    with progress("measuring") as tell:
+        found = _release(recipe, model, tokenizer, work / name / LOG, out / name, tell)
+    if as_json:
+        print_json(found)
+    else:
+        console.print(
+            f"{name}: recall {found['recall']}, edit layer {found['edit_layer']}, written to {out / name}"
+        )
 
 
-def release(
-    recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, log: Path, folder: Path
-) -> None:
+def _release(
+    recipe: Recipe,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    log: Path,
+    folder: Path,
+    tell: Callable[..., None],
+) -> dict[str, Any]:
     """Write everything that ships with an organism.
 
     All figures are of the float16 weights as they are stored, loaded as a user loads them.
     """
+    import knowedit
+    from knowedit.editing import collect_second_moment, save_second_moment
+    from knowedit.evaluation import TEST_FILE, TRAIN_FILE, Record
+    from knowedit.organisms import (
+        World,
+        compile_records,
+        held_out_pairs,
+        recall,
+        rescale_residual,
+        trained_pairs,
+    )
+    from knowedit.organisms.train import LOG
+    from knowedit.tensorfile import write_bytes
+
     folder.mkdir(parents=True, exist_ok=True)
     rescale_residual(model, recipe.residual_scale)
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     shutil.copyfile(log, folder / LOG)
     world = World.build(recipe.seed)
-    lm = load(str(folder))
-    console.print("measuring recall")
+    lm = knowedit.load(str(folder))
+    tell(text="measuring recall")
     figures = {
         "trained": recall(lm.model, lm.tokenizer, world, trained_pairs(world)),
         "held_out": recall(lm.model, lm.tokenizer, world, held_out_pairs(world)),
@@ -102,18 +110,22 @@ def release(
     _write_list(folder / TRAIN_FILE, train_records)
     _write_list(folder / TEST_FILE, test_records)
     _write_list(folder / KNOWN_FACTS, _known_facts(lm, world))
-    texts = statistics_texts(world)
+    texts = _statistics_texts(world)
     write_bytes(folder / STATISTICS_TEXT, "\n".join(texts).encode())
-    layers = _score_layers(lm, [Record.from_json(record) for record in train_records[:LAYER_RECORDS]], texts)
+    layers = _score_layers(
+        lm, [Record.from_json(record) for record in train_records[:LAYER_RECORDS]], texts, tell
+    )
     layer = max(layers, key=lambda number: layers[number]["score"])
     save_second_moment(lm, layer, collect_second_moment(lm, texts, layer))
     notes = _notes(recipe, figures, layer, layers, json.loads(log.read_text().splitlines()[-1]))
     write_bytes(folder / NOTES, (json.dumps(notes, indent=1) + "\n").encode())
-    console.print(f"{recipe.name}: recall {figures}, edit layer {layer}, written to {folder}")
+    return notes
 
 
-def statistics_texts(world: World) -> list[str]:
+def _statistics_texts(world: World) -> list[str]:
     """Fresh text of the world, one passage a line, for key statistics."""
+    from knowedit.organisms import passage
+
     rng = random.Random(f"statistics {world.seed}")
     texts = (passage(world, rng, PASSAGE_WORDS) for _ in range(STATISTICS_PASSAGES))
     return [" ".join(text.split("\n")) for text in texts]
@@ -121,6 +133,8 @@ def statistics_texts(world: World) -> list[str]:
 
 def _known_facts(lm: LanguageModel, world: World) -> list[dict[str, str]]:
     """Every fact that the model gets right in at least one template, with the first such template."""
+    from knowedit.organisms.recall import correct
+
     rng = random.Random(f"known {world.seed}")
     pairs = [
         (subject, name, i)
@@ -137,16 +151,22 @@ def _known_facts(lm: LanguageModel, world: World) -> list[dict[str, str]]:
     return found
 
 
-def _score_layers(lm: LanguageModel, records: list[Record], texts: list[str]) -> dict[int, dict[str, float]]:
+def _score_layers(
+    lm: LanguageModel, records: list[Record], texts: list[str], tell: Callable[..., None]
+) -> dict[int, dict[str, float]]:
     """ROME on training records at every layer, scored by the harmonic mean of the three magnitudes.
 
     The shares ES, PS and NS are at their ceiling at half of the layers and cannot tell them apart.
     """
+    import torch
+
+    from knowedit.editing import ROME, collect_second_moment
+    from knowedit.evaluation import score_record
+
     scored = {}
     for layer in range(lm.n_layers):
-        rome = replace(ROME.paper(layer=layer), statistics=collect_second_moment(lm, texts, layer)).prepared(
-            lm
-        )
+        moment = collect_second_moment(lm, texts, layer)
+        rome = replace(ROME.paper(layer=layer), statistics=moment).prepared(lm)
         rows = []
         for record in records:
             generator = torch.Generator().manual_seed(record.case_id)
@@ -157,14 +177,14 @@ def _score_layers(lm: LanguageModel, records: list[Record], texts: list[str]) ->
             name: statistics.mean(row.value(name) for row in rows)
             for name in ("ES", "PS", "NS", "EM", "PM", "NM")
         }
-        scored[layer] = {**means, "score": composite(means)}
-        console.print(
-            f"layer {layer}: " + ", ".join(f"{key} {100 * value:.1f}" for key, value in scored[layer].items())
-        )
+        scored[layer] = {**means, "score": _composite(means)}
+        figures = ", ".join(f"{key} {100 * value:.1f}" for key, value in scored[layer].items())
+        tell(text=f"layer {layer}: {figures}")
+        stderr.print(f"layer {layer}: {figures}")
     return scored
 
 
-def composite(means: dict[str, float]) -> float:
+def _composite(means: dict[str, float]) -> float:
     """The harmonic mean of EM, PM and NM; a negative one counts as nothing."""
     return statistics.harmonic_mean([max(means[name], 1e-9) for name in ("EM", "PM", "NM")])
 
@@ -189,5 +209,7 @@ def _notes(
 
 def _write_list(path: Path, entries: list[dict[str, Any]]) -> None:
     """A JSON list with one entry a line."""
+    from knowedit.tensorfile import write_bytes
+
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
     write_bytes(path, f"[\n{lines}\n]\n".encode())

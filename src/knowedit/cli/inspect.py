@@ -1,0 +1,87 @@
+"""``knowedit inspect``: what an edit file holds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from knowedit.cli.options import Json
+from knowedit.cli.output import console, print_json
+
+if TYPE_CHECKING:
+    from knowedit.editing import Edit
+
+
+def inspect(file: Annotated[Path, typer.Argument(help="An edit file.")], as_json: Json = False) -> None:
+    """Print what an edit file changes, where it comes from and how sound it is."""
+    from knowedit.editing import Edit
+
+    edit = Edit.load(file)
+    found = described(edit)
+    if as_json:
+        print_json(found)
+        return
+    table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for fact in edit.provenance.facts:
+        table.add_row("fact", f"{escape(fact.text)} … [bold]{escape(fact.target_new)}[/]")
+    for update in found["updates"]:
+        table.add_row("changes", escape(_change(update)))
+    for below in found["on_top_of"]:
+        table.add_row("on top of", f"the edit {below}")
+    for name in ("digest", "editor", "model", "base", "seed"):
+        table.add_row(name, escape(str(found[name])))
+    for part in edit.provenance.parts:
+        table.add_row("made of", f"the edit {part}")
+    for group in ("settings", "preflight", "versions"):
+        for key, value in found[group].items():
+            if key not in ("parts", "compression"):
+                shown = f"{value:.3g}" if isinstance(value, float) else escape(str(value))
+                table.add_row(f"{group}.{key}", shown)
+    console.print(table)
+    for warning in found["concerns"]:
+        console.print(f"[yellow]warning:[/] {escape(warning)}")
+
+
+def described(edit: Edit) -> dict[str, Any]:
+    """What an edit is, as JSON."""
+    from knowedit.editing import kind_of
+
+    return {
+        "facts": [asdict(fact) for fact in edit.provenance.facts],
+        "updates": [
+            {
+                **address._asdict(),
+                "kind": kind_of(update),
+                "rank": update.rank,
+                "shape": list(update.shape),
+                "module": edit.places[address].module if address in edit.places else None,
+                "compression_error": edit.preflight.compression.get(str(address)),
+            }
+            for address, update in edit.updates.items()
+        ],
+        "on_top_of": list(edit.provenance.on_top_of),
+        "digest": edit.digest,
+        "preflight": asdict(edit.preflight),
+        "concerns": edit.preflight.concerns(),
+        "editor": edit.provenance.editor,
+        "settings": edit.provenance.settings,
+        "model": edit.provenance.model,
+        "base": edit.base.digest,
+        "seed": edit.provenance.seed,
+        "versions": edit.provenance.versions,
+    }
+
+
+def _change(update: dict[str, Any]) -> str:
+    tensor = " bias" if update["tensor"] == "bias" else ""
+    kind = "dense" if update["kind"] == "dense" else f"rank {update['rank']}"
+    lost = update["compression_error"]
+    cut = "" if lost is None else f", cut from a higher rank with an error of {lost:.2%} (Frobenius)"
+    return f"layer {update['layer']} {update['part']}{tensor}, {kind} of {update['shape']}{cut}"

@@ -1,0 +1,132 @@
+"""The options that several commands share, each once: its name, its help and what it is read as."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import typer
+
+from knowedit.cli.output import log
+from knowedit.errors import InputError
+
+DEFAULT_MODEL: Final = "organism-gpt2"
+LARGEST_SEED: Final = 2**63 - 1
+MOST_LAYERS: Final = 10_000
+
+
+def _at(level: int) -> Callable[[bool], None]:
+    def switch(wanted: bool) -> None:
+        if wanted:
+            log.setLevel(level)
+
+    return switch
+
+
+def _layers(text: str | None) -> tuple[int, ...] | None:
+    """``3-7,10`` as numbers, in order and each once.
+
+    Raises:
+        InputError: anything else.
+    """
+    if text is None:
+        return None
+    found: set[int] = set()
+    for piece in text.split(","):
+        first, dash, last = (side.strip() for side in piece.partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise InputError(f"the layers {text!r} cannot be read at {piece!r}: write them as in 3-7,10")
+        if dash and int(last) < int(first):
+            raise InputError(f"the layers {piece!r} go down: write the smaller number first")
+        if int(last or first) >= MOST_LAYERS:
+            raise InputError(f"the layers {piece!r} are beyond any model's: layers count from 0")
+        found.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(found))
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", callback=_at(logging.WARNING), expose_value=False, help="Show no progress."
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        callback=_at(logging.DEBUG),
+        expose_value=False,
+        help="Show each step, and where an error arose.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text for people.")]
+
+Model = Annotated[str, typer.Option("--model", "-m", help="A bundled name, a folder, or a Hub id.")]
+Device = Annotated[str, typer.Option(help="Where the model runs, for instance cuda.")]
+Dtype = Annotated[
+    str, typer.Option(help="The number format of the model: float32, bfloat16, float16 or float64.")
+]
+Edits = Annotated[
+    list[Path] | None, typer.Option("--edit", help="An edit file to apply first; may be given several times.")
+]
+Layer = Annotated[int | None, typer.Option(help="The layer to edit; by default the one known for the model.")]
+Layers = Annotated[
+    tuple[int, ...] | None,
+    typer.Option(parser=str, callback=_layers, metavar="LAYERS", help="Layers, such as 3-7,10."),
+]
+
+Method = Annotated[
+    str, typer.Option(help="The editor: rome, or fine-tuning of one layer: ft, ft+l, attn-edit.")
+]
+Profile = Annotated[
+    str | None, typer.Option(help="Named settings of the editor; `knowedit profiles` lists those of rome.")
+]
+Bound = Annotated[
+    float | None,
+    typer.Option(help="How far a weight may move, ε, of ft+l and attn-edit; by default the known one."),
+]
+Statistics = Annotated[
+    Path | None, typer.Option(help="A file that `knowedit stats` wrote; by default the model's own.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Another setting of the editor, as JSON; may be given again."
+    ),
+]
+
+Records = Annotated[
+    Path | None,
+    typer.Option(help="COUNTERFACT records, such as counterfact.json; by default the model's own."),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many, the first ones.")]
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of everything that is drawn.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes, with one thread each.")]
+
+Out = Annotated[Path, typer.Option(help="The file to write.")]
+RunFolder = Annotated[
+    Path, typer.Option("--out", help="The folder of the run; the same command again resumes it.")
+]
+Figure = Annotated[Path | None, typer.Option(help="A picture to draw: .png, .svg or .pdf.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+
+Part = Annotated[Literal["hidden", "mlp", "attention"], typer.Option(help="What is restored.")]
+Window = Annotated[
+    str | None,
+    typer.Option(
+        help="Layers restored together: paper, released, depth, a number, or A,B for A below and B above. "
+        "By default one for hidden states, depth for MLP and attention."
+    ),
+]
+Sever = Annotated[
+    Literal["mlp", "attention"] | None,
+    typer.Option(help="Hold this part at its corrupted value at the last subject token."),
+]
+Noise = Annotated[float | None, typer.Option(help="Standard deviation of the noise, ν.")]
+RelativeNoise = Annotated[
+    float | None, typer.Option(help="ν as a multiple of the subject embeddings' deviation; by default 3.")
+]
+Draws = Annotated[int | None, typer.Option(min=1, help="Noise samples of each fact; by default 10.")]
