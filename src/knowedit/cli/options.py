@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -74,7 +74,7 @@ Edits = Annotated[
 ]
 Layer = Annotated[int | None, typer.Option(help="The layer to edit; by default the one known for the model.")]
 Layers = Annotated[
-    tuple[int, ...] | None,
+    Any,  # typed as text, read as a tuple of numbers; None if it is left out
     typer.Option(parser=str, callback=_layers, metavar="LAYERS", help="Layers, such as 3-7,10."),
 ]
 
