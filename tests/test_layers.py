@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": BELOW_EVALUATION,
     FACADE: BELOW_EVALUATION | {"evaluation"},
     "cli": BELOW_EVALUATION | {"evaluation", FACADE},
+    "__main__": {"cli"},
 }
 """What each part of the package may import besides itself."""
 
