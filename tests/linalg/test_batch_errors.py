@@ -31,14 +31,17 @@ def refusal(error, **changes):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"W": B.p.W[0]}, "W has shape (5,); expected 2 dimension(s)"),
+        ({"W": B.p.W[0]}, "W has shape (5,); expected (d_out, d_in)"),
         ({"W": B.p.W[:0]}, "W has shape (0, 5)"),
-        ({"K_new": B.N[:, 0]}, "K_new has shape (5,); expected 2 dimension(s) (d_in, e)"),
+        ({"K_new": B.N[:, 0]}, "K_new has shape (5,); expected (d_in, e)"),
         ({"K_new": B.N.T}, "K_new has shape (3, 5); expected (5, 5); keys are columns"),
         ({"V_new": B.T.T[:2]}, "V_new has shape (2, 3); expected (3, 3)"),
         ({"V_new": B.T[:, :2]}, "V_new has shape (3, 2); expected (3, 3); values are columns, one for each"),
         ({"V_new": B.T[:, 0]}, "V_new has shape (3,)"),
-        ({"K_new": B.N[:, :0], "V_new": B.T[:, :0]}, "K_new has shape (5, 0); expected at least one key"),
+        (
+            {"K_new": B.N[:, :0], "V_new": B.T[:, :0]},
+            "K_new has shape (5, 0); expected (d_in, e), each at least 1",
+        ),
         ({"C": B.p.K}, "C has shape (5, 9); expected (5, 5)"),
         ({"C": SecondMoment.zeros(4)}, "C is for keys of length 4; expected 5"),
         ({"W": B.p.W.astype(int)}, "W has dtype int64"),

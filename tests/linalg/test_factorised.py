@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowedit.errors import NumericalError, ShapeError, SingularError
-from knowedit.linalg import FactorisedMoment, SecondMoment, insert_key_value
+from knowedit.linalg import FactorisedMoment, insert_key_value
 from knowedit.linalg._residual import residual
-from knowedit.linalg._spectrum import largest_eigenvalue
 
 from .laws import exact_solution, ill_conditioned, make_problem
 from .strategies import few, problems, seeds
@@ -59,17 +58,6 @@ def test_estimate_of_wide_matrices(digits):
     assert factor.condition_estimate == pytest.approx(np.linalg.cond(factor.scaled), rel=2e-2)
 
 
-@few
-@given(problems)
-def test_condition_is_that_of_the_moment(problem):
-    """The exact one, unscaled and scaled, is what SecondMoment says; the estimate is near the scaled one."""
-    moment = SecondMoment.from_matrix(problem.C, count=1)
-    factor = moment.factorise()
-    assert factor.condition() == pytest.approx(moment.condition(), rel=1e-6)
-    assert factor.condition(scaled=True) == pytest.approx(moment.condition(scaled=True), rel=1e-6)
-    assert factor.condition(scaled=True) / 4 <= factor.condition_estimate <= factor.condition(scaled=True) * 4
-
-
 @pytest.mark.parametrize("digits", [6, 11])
 def test_accuracy_against_sixty_digits(digits):
     """C⁻¹k is right to rounding, whatever the condition, and kᵀu relatively as good."""
@@ -114,21 +102,21 @@ def test_feasible_and_stationary_at_high_condition(digits):
         assert np.linalg.norm(C @ update.right[:, 0] - k) <= 1e-9 * np.linalg.norm(k)
 
 
-def test_a_direction_hidden_from_a_constant_start_is_found():
+@pytest.mark.parametrize("dim", [6, 60])
+def test_a_direction_hidden_from_a_constant_start_is_found(dim):
     """ARPACK's start is random: a direction orthogonal to (1, ..., 1) does not hide."""
-    for dim in (6, 60):
-        null = np.array([1.0, -1, *[0] * (dim - 2)]) / np.sqrt(2)
-        spike = np.eye(dim) + 99 * np.outer(null, null)
-        assert largest_eigenvalue(spike.__matmul__, dim) == pytest.approx(100)
-        projector = np.eye(dim) - np.outer(null, null)
-        with pytest.raises(SingularError, match=f"rank {dim - 1} of {dim}"):
-            FactorisedMoment.from_matrix(projector @ projector.T)
+    null = np.array([1.0, -1, *[0] * (dim - 2)]) / np.sqrt(2)
+    spike = np.eye(dim) + 1e6 * np.outer(null, null)
+    factor = FactorisedMoment.from_matrix(spike + 1e6 * np.eye(dim))
+    assert factor.condition_estimate == pytest.approx(np.linalg.cond(factor.scaled), rel=2e-2)
+    projector = np.eye(dim) - np.outer(null, null)
+    with pytest.raises(SingularError, match=f"rank {dim - 1} of {dim}"):
+        FactorisedMoment.from_matrix(projector @ projector.T)
 
 
 @pytest.mark.parametrize("dim", [1, 24, 25, 300])
 def test_a_multiple_of_the_identity_has_one_eigenvalue(dim):
     """Where a Lanczos process finds all there is in its first step."""
-    assert largest_eigenvalue((3 * np.eye(dim)).__matmul__, dim) == pytest.approx(3)
     assert FactorisedMoment.from_matrix(3 * np.eye(dim)).condition_estimate == pytest.approx(1)
 
 

@@ -34,7 +34,7 @@ def with_value(array, value):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"W": P.W[0]}, "W has shape (5,); expected 2 dimension(s) (d_out, d_in)"),
+        ({"W": P.W[0]}, "W has shape (5,); expected (d_out, d_in)"),
         ({"W": P.W[None]}, "W has shape (1, 3, 5)"),
         ({"W": P.W.T}, "k has shape (5,); expected (3,); W is (d_out, d_in): transpose W"),
         ({"W": P.W[:0], "v": P.v[:0]}, "W has shape (0, 5)"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowedit.errors import InputError, NumericalError, ShapeError
-from knowedit.linalg import LowRank
+from knowedit.linalg import LowRank, SecondMoment, key_gram
 
 from .strategies import few, seeds
 
@@ -77,3 +77,15 @@ def test_factors_are_checked_and_kept_in_float64():
 def test_it_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         random_update(0).left = np.zeros((3, 2))
+
+
+def test_reprs_are_short():
+    moment = SecondMoment.zeros(40).update(np.random.default_rng(0).standard_normal((90, 40)))
+    keys = np.eye(40)[:, :3]
+    assert repr(moment) == "SecondMoment(40 × 40, 90 keys)"
+    assert repr(moment.factorise()).startswith("FactorisedMoment(40 × 40, condition ")
+    assert repr(key_gram(keys, moment)) == "KeyGram(3 keys of rank 3)"
+    assert (
+        repr(LowRank(np.ones((4, 2)), np.ones((5, 2)), np.dtype("float32")))
+        == "LowRank(4 × 5, rank 2, float32)"
+    )

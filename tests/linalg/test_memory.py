@@ -147,9 +147,13 @@ P = make_problem(2)
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"K": P.k}, ShapeError, "K has shape (5,); expected 2 dimension(s) (d_in, e)"),
-        ({"K": P.K[:, :0], "V": P.V[:, :0]}, ShapeError, "K has shape (5, 0); expected at least one key"),
-        ({"V": P.V[:, 1:]}, ShapeError, "V has shape (3, 8); expected (3, 9); give one value"),
+        ({"K": P.k}, ShapeError, "K has shape (5,); expected (d_in, n)"),
+        (
+            {"K": P.K[:, :0], "V": P.V[:, :0]},
+            ShapeError,
+            "K has shape (5, 0); expected (d_in, n), each at least 1",
+        ),
+        ({"V": P.V[:, 1:]}, ShapeError, "V has shape (3, 8); expected (d_out, 9); give one value"),
         ({"V": P.v}, ShapeError, "V has shape (3,)"),
         ({"K": P.K.astype(int)}, ShapeError, "K has dtype int64"),
         ({"V": P.V.astype(int)}, ShapeError, "V has dtype int64"),

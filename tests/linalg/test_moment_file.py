@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from knowedit.errors import FileFormatError, InputError
 from knowedit.linalg import SecondMoment
-from knowedit.linalg.moment_file import KIND
+from knowedit.linalg.second_moment import KIND
 from knowedit.tensorfile import write_tensors
 
 from .strategies import few, key_batches

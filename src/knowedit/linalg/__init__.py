@@ -15,6 +15,7 @@ from knowedit.linalg.insert import insert_key_value, insert_key_values
 from knowedit.linalg.kkt import KKT, kkt
 from knowedit.linalg.low_rank import Compressed, LowRank
 from knowedit.linalg.memory import least_squares_memory
+from knowedit.linalg.outer_sum import OuterSum
 from knowedit.linalg.second_moment import SecondMoment
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "FactorisedMoment",
     "KeyGram",
     "LowRank",
+    "OuterSum",
     "SecondMoment",
     "insert_key_value",
     "insert_key_values",

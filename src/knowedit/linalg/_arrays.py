@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from knowedit.errors import InputError, NumericalError, ShapeError
 
 Array: TypeAlias = Any
-"""An array of NumPy, PyTorch, or any other library that array-api-compat knows."""
+"""An array of NumPy, PyTorch, JAX, CuPy, or any other library that array-api-compat knows."""
 
 Host: TypeAlias = NDArray[np.float64]
 """A float64 NumPy array: what every solve of this package works on."""
@@ -20,8 +20,23 @@ EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float
 """Machine epsilon of the dtypes that are accepted, by name."""
 
 
-def namespace_of(name: str, array: Array) -> Any:
-    """The array-API namespace of `array`; InputError when it is not an array."""
+def require_arrays(**arrays: Array) -> None:
+    """InputError unless all are arrays of one library and on one device, ShapeError unless they are floating."""
+    for name, array in arrays.items():
+        _namespace(name, array)
+        epsilon(array.dtype, name)
+    (first, reference), *others = arrays.items()
+    home = _namespace(first, reference), array_api_compat.device(reference)
+    for name, array in others:
+        found = _namespace(name, array), array_api_compat.device(array)
+        if found != home:
+            raise InputError(
+                f"{name} is {_home(*found)} and {first} is {_home(*home)}; expected one library and one "
+                f"device; convert {name} to that of {first}"
+            )
+
+
+def _namespace(name: str, array: Array) -> Any:
     try:
         return array_api_compat.array_namespace(array)
     except TypeError:
@@ -31,69 +46,46 @@ def namespace_of(name: str, array: Array) -> Any:
         ) from None
 
 
-def require_one_home(**arrays: Array) -> None:
-    """InputError unless all arrays belong to one library and lie on one device."""
-    (first, reference), *others = arrays.items()
-    home = namespace_of(first, reference), array_api_compat.device(reference)
-    for name, array in others:
-        found = namespace_of(name, array), array_api_compat.device(array)
-        if found != home:
-            raise InputError(
-                f"{name} is {_home(*found)} and {first} is {_home(*home)}; expected one library and one "
-                f"device; convert {name} to that of {first}"
-            )
-
-
 def _home(namespace: Any, device: Any) -> str:
     return f"a {namespace.__name__.removeprefix('array_api_compat.')} array on {device}"
 
 
-def dtype_name(dtype: Any) -> str:
-    """The plain name of a dtype of any library, e.g. `bfloat16` for `torch.bfloat16`."""
-    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None)
-    return str(name or dtype).rpartition(".")[2]
-
-
-def require_float(**arrays: Array) -> None:
-    """ShapeError unless every array has one of the four accepted floating dtypes."""
-    for name, array in arrays.items():
-        namespace_of(name, array)
-        require_float_dtype(name, array.dtype)
-
-
-def require_float_dtype(name: str, dtype: Any) -> None:
-    """ShapeError unless `dtype` is one of the four accepted floating dtypes."""
-    if dtype_name(dtype) not in EPSILON:
+def epsilon(dtype: Any, name: str = "dtype") -> float:
+    """Machine epsilon of a dtype of any library; ShapeError unless it is one of the four that are accepted."""
+    plain = str(getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or dtype).rpartition(".")[2]
+    if plain not in EPSILON:
         raise ShapeError(
-            f"{name} has dtype {dtype_name(dtype)}; expected one of {', '.join(EPSILON)}; "
-            f"convert {name} first"
+            f"{name} has dtype {plain}; expected one of {', '.join(EPSILON)}; convert {name} first"
+        )
+    return EPSILON[plain]
+
+
+def require_shape(
+    name: str, array: Array, axes: tuple[int | str, ...], advice: str | None = None, *, filled: bool = False
+) -> None:
+    """ShapeError unless `array` has one dimension for each of `axes`.
+
+    Args:
+        name: what the caller calls it.
+        array: of any library.
+        axes: the length of each dimension, or its name where any length will do.
+        advice: what to do; by default to reshape it.
+        filled: whether no dimension may be 0.
+    """
+    shape = tuple(array.shape)
+    fits = len(shape) == len(axes) and all(
+        isinstance(axis, str) or axis == found for axis, found in zip(axes, shape, strict=True)
+    )
+    if not fits or (filled and 0 in shape):
+        expected = f"({', '.join(map(str, axes))}{',' if len(axes) == 1 else ''})"
+        least = ", each at least 1" if filled else ""
+        raise ShapeError(
+            f"{name} has shape {shape}; expected {expected}{least}; {advice or f'reshape {name}'}"
         )
 
 
-def require_ndim(name: str, array: Array, axes: tuple[str, ...]) -> None:
-    """ShapeError unless `array` has one dimension for each name in `axes`."""
-    if array.ndim != len(axes):
-        expected = f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
-        raise ShapeError(
-            f"{name} has shape {tuple(array.shape)}; expected {len(axes)} dimension(s) {expected}; "
-            f"reshape {name}"
-        )
-
-
-def require_shape(name: str, array: Array, shape: tuple[int, ...], advice: str) -> None:
-    """ShapeError unless `array` has exactly `shape`; `advice` says what to do."""
-    if tuple(array.shape) != shape:
-        raise ShapeError(f"{name} has shape {tuple(array.shape)}; expected {shape}; {advice}")
-
-
-def to_host(name: str, array: Array) -> Host:
-    """`array` as float64 NumPy, checked to be finite. It may share memory: never write to it."""
-    host = _numpy(array)
-    require_finite(name, host)
-    return host
-
-
-def _numpy(array: Array) -> Host:
+def to_host(name: str, array: Array, *, finite: bool = True) -> Host:
+    """`array` as float64 NumPy, checked to be finite if asked for. It may share memory: never write to it."""
     if array_api_compat.is_torch_array(array):
         array = array.detach().cpu().double().numpy()
     elif array_api_compat.is_cupy_array(array):
@@ -101,10 +93,13 @@ def _numpy(array: Array) -> Host:
     elif not isinstance(array, np.ndarray):
         xp = array_api_compat.array_namespace(array)
         array = array_api_compat.to_device(array, xp.__array_namespace_info__().default_device())
-    return np.asarray(array, dtype=np.float64)
+    host = np.asarray(array, dtype=np.float64)
+    if finite:
+        _require_finite(name, host)
+    return host
 
 
-def require_finite(name: str, host: Host) -> None:
+def _require_finite(name: str, host: Host) -> None:
     """NumericalError that names the argument, the number of bad values and the first of them."""
     bad = ~np.isfinite(host)
     if bad.any():
@@ -131,13 +126,13 @@ def as_float64(array: Array) -> Array:
 
 def rounded(name: str, array: Array, dtype: Any) -> Array:
     """`array` (finite float64) rounded once to `dtype`; NumericalError when a value does not fit."""
-    require_float_dtype(name, dtype)
+    epsilon(dtype, name)
     xp = array_api_compat.array_namespace(array)
     with np.errstate(over="ignore"):
         result = xp.astype(array, dtype)
     if not bool(xp.all(xp.isfinite(result))):
         raise NumericalError(
             f"{name} has a value of size {float(xp.max(xp.abs(array))):.3g} that does not fit "
-            f"{dtype_name(dtype)}; expected finite numbers; keep it in a wider dtype"
+            f"{dtype}; expected finite numbers; keep it in a wider dtype"
         )
     return result

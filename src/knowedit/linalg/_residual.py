@@ -25,18 +25,18 @@ def residual(S: Host, y: Host, b: Host) -> Host:
     """
     bits = (51 - math.ceil(math.log2(len(S)))) // 2
     scale = np.exp2(np.frexp(np.abs(y).max(axis=0, initial=0.0))[1].astype(float))
-    first, second, rest = slices(y / scale, bits, bits + bits)
+    first, second, rest = _slices(y / scale, bits, bits + bits)
     result = np.empty_like(b)
     for start in range(0, len(S), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        S1, S2, S3 = slices(S[rows], bits, bits + bits)
+        S1, S2, S3 = _slices(S[rows], bits, bits + bits)
         exact = [S1 @ first, S1 @ second, S2 @ first]
         small = S1 @ rest + S2 @ (second + rest) + S3 @ (first + second)
         result[rows] = _difference(b[rows], [part * scale for part in exact], small * scale)
     return result
 
 
-def slices(A: Host, bits: int, more: int) -> tuple[Host, Host, Host]:
+def _slices(A: Host, bits: int, more: int) -> tuple[Host, Host, Host]:
     """Three matrices of sum A, exactly: multiples of 2^-bits, of 2^-more, and what is left."""
     first = _quantised(A, bits)
     second = _quantised(A - first, more)

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from scipy.linalg import cho_solve, eigvalsh, solve_triangular
 from scipy.linalg.lapack import dpotrf
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from knowedit.errors import NumericalError, ShapeError, SingularError
 from knowedit.linalg._arrays import (
     EPSILON,
     Array,
     Host,
-    dtype_name,
+    epsilon,
     from_host,
-    namespace_of,
-    require_float,
-    require_ndim,
+    require_arrays,
+    require_shape,
     to_host,
 )
 from knowedit.linalg._residual import residual
-from knowedit.linalg._spectrum import condition_number, largest_eigenvalue
 
 RANK_TOLERANCE: Final = 1000 * EPSILON["float64"]
 """Eigenvalues below this share of the largest one, after scaling, count as zero (2.2e-13).
@@ -36,6 +36,8 @@ zero: √d ε from a factorisation, √batches ε from a streaming sum, each bel
 _REFINEMENTS = 4
 _FORESEEN = EPSILON["float64"] / 8
 _BLOCK = 256
+_SMALL = 24
+_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,9 @@ class FactorisedMoment:
     cholesky: Host
     condition_estimate: float
 
+    def __repr__(self) -> str:
+        return f"FactorisedMoment({self.dim} × {self.dim}, condition {self.condition_estimate:.1e})"
+
     @classmethod
     def from_matrix(cls, C: Array, *, resolution: float | None = None) -> FactorisedMoment:
         """Factorise `C`.
@@ -70,13 +75,13 @@ class FactorisedMoment:
             NumericalError: C holds NaN or infinity, is not symmetric, or has a negative eigenvalue.
             SingularError: C is not of full rank; the message gives the rank.
         """
-        require_float(C=C)
-        require_ndim("C", C, ("d_in", "d_in"))
+        require_arrays(C=C)
+        require_shape("C", C, ("d_in", "d_in"))
         if C.shape[0] != C.shape[1] or not C.shape[0]:
             raise ShapeError(
                 f"C has shape {tuple(C.shape)}; expected a square matrix (d_in, d_in); pass C = K Kᵀ, not K"
             )
-        coarsest = max(EPSILON[dtype_name(C.dtype)], resolution or 0.0)
+        coarsest = max(epsilon(C.dtype), resolution or 0.0)
         return _factorise(to_host("C", C), coarsest)
 
     @property
@@ -88,15 +93,6 @@ class FactorisedMoment:
     def matrix(self) -> Host:
         """C itself, (d_in, d_in), bit-equal to what was factorised up to symmetrisation."""
         return np.asarray(self.scaled * np.outer(self.scale, self.scale))
-
-    def condition(self, *, scaled: bool = False) -> float:
-        """As `SecondMoment.condition`, at the same O(d³); `condition_estimate` costs nothing.
-
-        Args:
-            scaled: bring the diagonal to ones first; that is what `condition_estimate` estimates, up to the
-                powers of two.
-        """
-        return condition_number(self.matrix, scaled=scaled)
 
     def solve(self, b: Array) -> Array:
         """`C⁻¹ b` in float64, in the library and on the device of `b`.
@@ -111,8 +107,7 @@ class FactorisedMoment:
             ShapeError: b has the wrong length or dtype.
             NumericalError: b, or the solution, is not finite.
         """
-        namespace_of("b", b)
-        require_float(b=b)
+        require_arrays(b=b)
         if b.ndim not in (1, 2) or b.shape[0] != self.dim:
             raise ShapeError(
                 f"b has shape {tuple(b.shape)}; expected ({self.dim},) or ({self.dim}, e); "
@@ -162,12 +157,12 @@ def _factorise(C: Host, resolution: float) -> FactorisedMoment:
     S = C / scale / scale[:, None]
     if _asymmetry(S, resolution):
         S = (S + S.T) / 2
-    largest = largest_eigenvalue(S.__matmul__, len(S))
+    largest = _largest_eigenvalue(S.__matmul__, len(S))
     noise = max(RANK_TOLERANCE * largest, _rounding(S, resolution))
     factor, failed = dpotrf(S, lower=1, clean=0)
     if failed:
         raise _refusal(S, noise)
-    inverse_smallest = largest_eigenvalue(
+    inverse_smallest = _largest_eigenvalue(
         lambda x: np.asarray(cho_solve((factor, True), x, check_finite=False)), len(S)
     )
     if inverse_smallest * noise > 1:
@@ -228,3 +223,23 @@ def _refusal(S: Host, noise: float) -> NumericalError:
         f"expected full rank; gather more samples (at least {dim} independent keys) or use "
         f"SecondMoment.damped(λ), e.g. SecondMoment.from_matrix(C, count=n).damped(1e-6)"
     )
+
+
+def _largest_eigenvalue(apply: Callable[[Host], Host], dim: int) -> float:
+    """λ_max of a symmetric positive semidefinite operator, right to about a per cent, from about 21 products.
+
+    ARPACK's Lanczos process gives a lower bound; a matrix of up to 24 rows is formed and solved exactly. LAPACK's
+    own estimate (`dpocon`) is that of the 1-norm, which is no stand-in: the condition numbers of the organisms'
+    moments come out 7 and 9 times too large with it, those of random matrices of 1000 rows up to 48 times.
+
+    Args:
+        apply: gives the product with a vector (d,), or with a matrix (d, e).
+        dim: d.
+    """
+    if dim <= _SMALL:
+        return float(eigvalsh(apply(np.eye(dim)), check_finite=False)[-1])
+    # The start has a part in every direction, and is always the same.
+    start = np.random.default_rng(0).standard_normal(dim)
+    operator = LinearOperator((dim, dim), matvec=apply, dtype=np.float64)
+    found = eigsh(operator, k=1, which="LA", v0=start, tol=_TOLERANCE, return_eigenvectors=False)
+    return float(found[0])

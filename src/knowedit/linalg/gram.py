@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import svdvals
+from scipy.linalg import qr, svdvals
 
 from knowedit.errors import ShapeError, SingularError
-from knowedit.linalg._arrays import EPSILON, Array, Host, dtype_name, require_float, require_ndim, to_host
+from knowedit.linalg._arrays import EPSILON, Array, Host, epsilon, require_arrays, require_shape, to_host
 from knowedit.linalg.factorised import RANK_TOLERANCE, FactorisedMoment
-from knowedit.linalg.moments import Moment, factorised
+from knowedit.linalg.second_moment import Moment, SecondMoment
 
 SEPARATION = RANK_TOLERANCE**0.5
 """Keys of length one, in the metric of C⁻¹, that come closer to dependence than this count as dependent.
@@ -46,6 +46,28 @@ class KeyGram:
     wide: NDArray[np.longdouble]
     rank: int
 
+    def __repr__(self) -> str:
+        return f"KeyGram({self.count} keys of rank {self.rank})"
+
+    @classmethod
+    def of(cls, K: Host, C: Moment, resolution: float, **like: Array) -> KeyGram:
+        """`key_gram` for keys that were checked.
+
+        Args:
+            K: (d_in, e).
+            C: K Kᵀ, in one of the three ways.
+            resolution: the epsilon of the dtype that the keys came in.
+            like: one array by its name, whose library and device a matrix C has to share.
+        """
+        factor = _factorised(C, len(K), **like)
+        directions, whitened = factor.solve_on_host(K), factor.whiten_on_host(K)
+        wide = K.T.astype(np.longdouble) @ directions.astype(np.longdouble)
+        rank = _independent(whitened, SEPARATION)
+        if resolution > EPSILON["float64"]:
+            # Keys that were dependent before each was rounded: every column is off by half an epsilon at most.
+            rank = min(rank, _independent((K.T / factor.scale).T, resolution * math.sqrt(K.shape[1])))
+        return cls(directions, whitened, wide, rank)
+
     @property
     def matrix(self) -> Host:
         """G, (e, e), float64. In units of squared keys over those of C, symmetric up to rounding."""
@@ -63,7 +85,7 @@ class KeyGram:
         """
         if self.rank < self.count:
             return math.inf
-        singular = svdvals(unit_columns(self.whitened), check_finite=False)
+        singular = svdvals(_unit_columns(self.whitened), check_finite=False)
         return float(singular[0] / singular[-1]) ** 2
 
     def require_independent(self) -> None:
@@ -76,6 +98,22 @@ class KeyGram:
             f"others{_parallel(self.whitened)}; expected independent keys, since dependent ones repeat a "
             f"pair or ask for conflicting values; drop such keys, or pass ridge= to fit all values at best"
         )
+
+    def triangle(self, ridge: float, scale: Host) -> Host:
+        """T, (e, e), upper triangular, with TᵀT = (G + ridge I) / scale / scaleᵀ, by QR: no condition is squared.
+
+        Raises:
+            SingularError: the keys are dependent and the ridge, where there is one, is too small to tell.
+        """
+        rows = np.vstack([self.whitened, ridge**0.5 * np.eye(self.count)]) / scale
+        found = np.asarray(qr(rows, mode="r", check_finite=False)[0])[: self.count]
+        if ridge and _independent(found, SEPARATION) < self.count:
+            raise SingularError(
+                f"the keys have rank {self.rank} of {self.count} and ridge {ridge:.2g} is too small beside "
+                f"kᵀC⁻¹k = {float(self.wide.diagonal().max()):.2g} to tell them apart; expected a share of at "
+                f"least {SEPARATION**2:.1g}; raise ridge or drop the dependent keys"
+            )
+        return found
 
 
 def key_gram(K_new: Array, C: Moment) -> KeyGram:
@@ -91,42 +129,18 @@ def key_gram(K_new: Array, C: Moment) -> KeyGram:
         NumericalError: NaN or infinity, C not symmetric or indefinite.
         SingularError: C is not of full rank. Dependent keys are no error here.
     """
-    require_keys(K_new=K_new)
-    factor = factorised(C, int(K_new.shape[0]), K_new=K_new)
-    return gram_on_host(to_host("K_new", K_new), factor, EPSILON[dtype_name(K_new.dtype)])
+    require_arrays(K_new=K_new)
+    require_shape("K_new", K_new, ("d_in", "e"), "keys are columns: pass one for each pair", filled=True)
+    return KeyGram.of(to_host("K_new", K_new), C, epsilon(K_new.dtype), K_new=K_new)
 
 
-def require_keys(**keys: Array) -> None:
-    """ShapeError unless the array is (d_in, e), floating, with at least one column."""
-    for name, K in keys.items():
-        require_float(**{name: K})
-        require_ndim(name, K, ("d_in", "e"))
-        if not K.shape[0] or not K.shape[1]:
-            raise ShapeError(
-                f"{name} has shape {tuple(K.shape)}; expected at least one key, (d_in, e) with one key a "
-                f"column; pass a column for each pair"
-            )
-
-
-def gram_on_host(K: Host, factor: FactorisedMoment, resolution: float) -> KeyGram:
-    """`key_gram` for keys that were checked; `resolution` is the epsilon of the dtype they came in."""
-    directions = factor.solve_on_host(K)
-    whitened = factor.whiten_on_host(K)
-    wide = K.T.astype(np.longdouble) @ directions.astype(np.longdouble)
-    rank = independent(whitened, SEPARATION)
-    if resolution > EPSILON["float64"]:
-        # Keys that were dependent before each was rounded: every column is off by half an epsilon at most.
-        rank = min(rank, independent((K.T / factor.scale).T, resolution * math.sqrt(K.shape[1])))
-    return KeyGram(directions, whitened, wide, rank)
-
-
-def independent(columns: Host, tolerance: float) -> int:
+def _independent(columns: Host, tolerance: float) -> int:
     """The number of singular values above `tolerance`, once every column has length one."""
-    singular = svdvals(unit_columns(columns), check_finite=False)
+    singular = svdvals(_unit_columns(columns), check_finite=False)
     return int((singular > tolerance * max(1.0, singular[0])).sum())
 
 
-def unit_columns(columns: Host) -> Host:
+def _unit_columns(columns: Host) -> Host:
     """Every column divided by its length, whatever its scale; a zero column stays zero."""
     largest = np.abs(columns).max(axis=0)
     columns = columns / np.where(largest > 0, largest, 1.0)
@@ -136,9 +150,35 @@ def unit_columns(columns: Host) -> Host:
 
 def _parallel(whitened: Host) -> str:
     """The first two columns that differ by a factor only, in words; empty when there are none."""
-    unit: Any = unit_columns(whitened)
+    unit: Any = _unit_columns(whitened)
     cosines = np.triu(np.abs(unit.T @ unit), 1)
     if cosines.size and cosines.max() > 1 - _PARALLEL:
         first, second = np.unravel_index(int(cosines.argmax()), cosines.shape)
         return f", keys {first} and {second} being the same up to a factor"
     return ""
+
+
+def _factorised(C: Moment, d_in: int, **like: Array) -> FactorisedMoment:
+    """C with its factor, checked to be for keys of length d_in and to lie where `like` lies.
+
+    Args:
+        C: (d_in, d_in) in one of the three ways.
+        d_in: the length of a key.
+        like: one array by its name; only a matrix C has to share its library and device.
+
+    Raises:
+        ShapeError: C is for keys of another length, or not floating point.
+        InputError: C belongs to another library or device than `like`.
+        NumericalError: C is not finite, not symmetric or indefinite.
+        SingularError: C is not of full rank.
+    """
+    if isinstance(C, FactorisedMoment | SecondMoment):
+        if C.dim != d_in:
+            raise ShapeError(
+                f"C is for keys of length {C.dim}; expected {d_in}, the columns of W; "
+                f"use the moment of the layer and model that W comes from"
+            )
+        return C if isinstance(C, FactorisedMoment) else C.factorise()
+    require_arrays(**like, C=C)
+    require_shape("C", C, (d_in, d_in), "C = K Kᵀ must be square with the columns of W")
+    return FactorisedMoment.from_matrix(C)

@@ -7,24 +7,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, qr
+from scipy.linalg import cho_solve
 
-from knowedit.errors import InputError, NumericalError, ShapeError, SingularError
+from knowedit.errors import InputError, NumericalError
 from knowedit.linalg._arrays import (
     EPSILON,
     Array,
     Host,
-    dtype_name,
+    epsilon,
     from_host,
-    require_float,
-    require_ndim,
-    require_one_home,
+    require_arrays,
     require_shape,
     to_host,
 )
-from knowedit.linalg.gram import SEPARATION, KeyGram, gram_on_host, independent, require_keys
+from knowedit.linalg.gram import KeyGram
 from knowedit.linalg.low_rank import LowRank
-from knowedit.linalg.moments import Moment, factorised
+from knowedit.linalg.second_moment import Moment
 
 _REFINEMENTS = 5
 _CONVERGED = 1e-3
@@ -62,7 +60,7 @@ def insert_key_value(W: Array, k: Array, v: Array, C: Moment) -> LowRank:
         raise NumericalError(
             "k is the zero vector; expected a key with a nonzero entry; no W maps 0 to a value v"
         )
-    return _inserted(W, key[:, None], value[:, None], C, EPSILON[dtype_name(k.dtype)], 0.0)
+    return _inserted(W, key[:, None], value[:, None], C, epsilon(k.dtype), 0.0)
 
 
 def insert_key_values(W: Array, K_new: Array, V_new: Array, C: Moment, *, ridge: float = 0.0) -> LowRank:
@@ -97,7 +95,7 @@ def insert_key_values(W: Array, K_new: Array, V_new: Array, C: Moment, *, ridge:
         SingularError: C is not of full rank, or the keys are dependent and there is no ridge to hold them.
     """
     d_out, d_in = _require_weight(W, K_new=K_new, V_new=V_new)
-    require_keys(K_new=K_new)
+    require_shape("K_new", K_new, ("d_in", "e"), "keys are columns: pass one for each pair", filled=True)
     pairs = int(K_new.shape[1])
     require_shape("K_new", K_new, (d_in, pairs), f"keys are columns; {_TURNED}")
     require_shape("V_new", V_new, (d_out, pairs), f"values are columns, one for each key; {_TURNED}")
@@ -106,17 +104,13 @@ def insert_key_values(W: Array, K_new: Array, V_new: Array, C: Moment, *, ridge:
     keys, values = to_host("K_new", K_new), to_host("V_new", V_new)
     if not ridge:
         _require_nonzero_columns(keys)
-    return _inserted(W, keys, values, C, EPSILON[dtype_name(K_new.dtype)], float(ridge))
+    return _inserted(W, keys, values, C, epsilon(K_new.dtype), float(ridge))
 
 
 def _require_weight(W: Array, **pair: Array) -> tuple[int, int]:
-    require_float(W=W, **pair)
-    require_one_home(W=W, **pair)
-    require_ndim("W", W, ("d_out", "d_in"))
-    d_out, d_in = (int(n) for n in W.shape)
-    if not d_out or not d_in:
-        raise ShapeError(f"W has shape {(d_out, d_in)}; expected at least one row and one column; check W")
-    return d_out, d_in
+    require_arrays(W=W, **pair)
+    require_shape("W", W, ("d_out", "d_in"), "check W", filled=True)
+    return int(W.shape[0]), int(W.shape[1])
 
 
 def _require_nonzero_columns(keys: Host) -> None:
@@ -130,21 +124,18 @@ def _require_nonzero_columns(keys: Host) -> None:
 
 def _inserted(W: Array, keys: Host, values: Host, C: Moment, resolution: float, ridge: float) -> LowRank:
     weight = to_host("W", W)
-    gram = gram_on_host(keys, factorised(C, weight.shape[1], W=W), resolution)
+    gram = KeyGram.of(keys, C, resolution, W=W)
     multipliers = _multipliers(gram, values - weight @ keys, ridge)
     return LowRank(from_host(multipliers, W), from_host(gram.directions, W), W.dtype)
 
 
 def _multipliers(gram: KeyGram, gap: Host, ridge: float) -> Host:
-    """Λ, (d_out, e), with Λ (G + ridge I) = gap, refined against G in long double.
-
-    The Cholesky factor is that of a QR factorisation of the whitened keys, so no condition is squared.
-    """
+    """Λ, (d_out, e), with Λ (G + ridge I) = gap, refined against G in long double."""
     system = gram.wide + ridge * np.eye(gram.count)
     scale = _powers_of_two(system.diagonal())
     if not ridge:
         gram.require_independent()
-    triangle = _triangle(gram, ridge, scale)
+    triangle = gram.triangle(ridge, scale)
     solution = np.zeros(gap.shape, np.longdouble)
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(_REFINEMENTS):
@@ -167,19 +158,6 @@ def _powers_of_two(diagonal: NDArray[np.longdouble]) -> Host:
     if not (diagonal > 0).all():
         raise _unusable(diagonal)
     return np.exp2(np.rint(np.log2(diagonal) / 2)).astype(np.float64)
-
-
-def _triangle(gram: KeyGram, ridge: float, scale: Host) -> Host:
-    """T, upper triangular, with TᵀT = (G + ridge I) / scale / scaleᵀ."""
-    rows = np.vstack([gram.whitened, ridge**0.5 * np.eye(gram.count)]) / scale
-    triangle = np.asarray(qr(rows, mode="r", check_finite=False)[0])[: gram.count]
-    if ridge and independent(triangle, SEPARATION) < gram.count:
-        raise SingularError(
-            f"the keys have rank {gram.rank} of {gram.count} and ridge {ridge:.2g} is too small beside "
-            f"kᵀC⁻¹k = {float(gram.wide.diagonal().max()):.2g} to tell them apart; expected a share of at "
-            f"least {SEPARATION**2:.1g}; raise ridge or drop the dependent keys"
-        )
-    return triangle
 
 
 def _substitute(triangle: Host, scale: Host, rows: NDArray[Any]) -> NDArray[np.longdouble]:

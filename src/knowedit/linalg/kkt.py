@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from knowedit.errors import InputError, ShapeError
-from knowedit.linalg._arrays import EPSILON, Array, Host, require_float, require_ndim, require_shape, to_host
+from knowedit.linalg._arrays import EPSILON, Array, Host, require_arrays, require_shape, to_host
 from knowedit.linalg.factorised import FactorisedMoment
-from knowedit.linalg.moments import Moment
-from knowedit.linalg.second_moment import SecondMoment
+from knowedit.linalg.second_moment import Moment, SecondMoment
 
 
-@dataclass(frozen=True, eq=False)
-class KKT:
+class KKT(NamedTuple):
     """The residuals of `minimise ‖ŴK − V‖² subject to Ŵk = v` (Eqn. 4) at one Ŵ, for one pair or many.
 
     Attributes:
@@ -79,8 +78,8 @@ def kkt(
         InputError: not exactly one of the three ways.
         NumericalError: NaN or infinity in an argument.
     """
-    require_float(W_hat=W_hat)
-    require_ndim("W_hat", W_hat, ("d_out", "d_in"))
+    require_arrays(W_hat=W_hat)
+    require_shape("W_hat", W_hat, ("d_out", "d_in"))
     d_out, d_in = (int(n) for n in W_hat.shape)
     new = _host("W_hat", W_hat, (d_out, d_in))
     pairs = () if k.ndim == 1 else tuple(k.shape[1:])
@@ -104,8 +103,8 @@ def kkt(
 
 
 def _from_pairs(new: Host, K: Array, V: Array) -> _Gradient:
-    require_float(K=K)
-    require_ndim("K", K, ("d_in", "n"))
+    require_arrays(K=K)
+    require_shape("K", K, ("d_in", "n"))
     samples = int(K.shape[1])
     keys, values = _host("K", K, (new.shape[1], samples)), _host("V", V, (new.shape[0], samples))
     error = new @ keys - values
@@ -142,7 +141,7 @@ def _residuals(gradient: _Gradient, new: Host, k: Host, v: Host) -> KKT:
 
 
 def _host(name: str, array: Array, shape: tuple[int, ...]) -> Host:
-    require_float(**{name: array})
+    require_arrays(**{name: array})
     require_shape(name, array, shape, "Ŵ is (d_out, d_in) and everything else must fit it")
     return to_host(name, array)
 

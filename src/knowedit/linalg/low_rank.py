@@ -14,11 +14,8 @@ from knowedit.errors import InputError, ShapeError
 from knowedit.linalg._arrays import (
     Array,
     as_float64,
-    dtype_name,
-    require_float,
-    require_float_dtype,
-    require_ndim,
-    require_one_home,
+    epsilon,
+    require_arrays,
     require_shape,
     rounded,
     to_host,
@@ -48,11 +45,10 @@ class LowRank:
     __array_ufunc__ = None
 
     def __post_init__(self) -> None:
-        require_float(left=self.left, right=self.right)
-        require_float_dtype("dtype", self.dtype)
-        require_one_home(left=self.left, right=self.right)
-        require_ndim("left", self.left, ("d_out", "r"))
-        require_ndim("right", self.right, ("d_in", "r"))
+        require_arrays(left=self.left, right=self.right)
+        epsilon(self.dtype)
+        require_shape("left", self.left, ("d_out", "r"))
+        require_shape("right", self.right, ("d_in", "r"))
         if self.left.shape[1] != self.right.shape[1]:
             raise ShapeError(
                 f"left has {self.left.shape[1]} column(s) and right has {self.right.shape[1]}; expected the "
@@ -60,6 +56,10 @@ class LowRank:
             )
         object.__setattr__(self, "left", as_float64(self.left))
         object.__setattr__(self, "right", as_float64(self.right))
+
+    def __repr__(self) -> str:
+        d_out, d_in = self.shape
+        return f"LowRank({d_out} × {d_in}, rank {self.rank}, {self.dtype})"
 
     @classmethod
     def from_dense(
@@ -81,8 +81,8 @@ class LowRank:
             InputError: rank or tolerance as for `recompressed`.
             NumericalError: matrix is not finite.
         """
-        require_float(matrix=matrix)
-        require_ndim("matrix", matrix, ("d_out", "d_in"))
+        require_arrays(matrix=matrix)
+        require_shape("matrix", matrix, ("d_out", "d_in"))
         to_host("matrix", matrix)
         dense = as_float64(matrix)
         xp = array_api_compat.array_namespace(dense)
@@ -152,11 +152,11 @@ class LowRank:
         """
         if not isinstance(other, LowRank):
             return NotImplemented
-        require_one_home(update=self.left, other=other.left)
+        require_arrays(update=self.left, other=other.left)
         if (self.shape, self.dtype) != (other.shape, other.dtype):
             raise ShapeError(
-                f"the updates are {self.shape} of {dtype_name(self.dtype)} and {other.shape} of "
-                f"{dtype_name(other.dtype)}; expected two changes of one weight; give both its shape and dtype"
+                f"the updates are {self.shape} of {self.dtype} and {other.shape} of "
+                f"{other.dtype}; expected two changes of one weight; give both its shape and dtype"
             )
         xp = array_api_compat.array_namespace(self.left)
         left = xp.concat([self.left, other.left], axis=1)
@@ -197,8 +197,7 @@ class LowRank:
             InputError: W belongs to another library or device.
             NumericalError: a value overflows the dtype of W, or W is not finite.
         """
-        require_float(W=W)
-        require_one_home(update=self.left, W=W)
+        require_arrays(update=self.left, W=W)
         require_shape("W", W, self.shape, "apply the update to the weight it was made for")
         return rounded("W + update", as_float64(W) + self._product(), W.dtype)
 

@@ -11,16 +11,13 @@ from knowedit.linalg._arrays import (
     EPSILON,
     Array,
     Host,
-    dtype_name,
+    epsilon,
     from_host,
-    require_float,
-    require_ndim,
-    require_one_home,
+    require_arrays,
     require_shape,
     rounded,
     to_host,
 )
-from knowedit.linalg.gram import require_keys
 
 
 def least_squares_memory(K: Array, V: Array, *, damping: float = 0.0) -> Array:
@@ -49,26 +46,24 @@ def least_squares_memory(K: Array, V: Array, *, damping: float = 0.0) -> Array:
         InputError: arrays of different libraries or devices, or a damping that is negative or not finite.
         NumericalError: NaN or infinity, keys that are all zero, or a W that does not fit the dtype of V.
     """
-    require_keys(K=K)
-    require_float(V=V)
-    require_one_home(K=K, V=V)
-    require_ndim("V", V, ("d_out", "n"))
-    require_shape("V", V, (int(V.shape[0]), int(K.shape[1])), "give one value, a column of V, for each key")
+    require_arrays(K=K, V=V)
+    require_shape("K", K, ("d_in", "n"), "keys are columns: pass one for each pair", filled=True)
+    require_shape("V", V, ("d_out", int(K.shape[1])), "give one value, a column of V, for each key")
     if not (damping >= 0 and math.isfinite(damping)):
         raise InputError(f"damping is {damping}; expected a finite share, at least 0; try 1e-6")
     keys, values = to_host("K", K), to_host("V", V)
     if not keys.any():
         raise NumericalError("K is zero; expected a key with a nonzero entry; check how the keys were read")
-    epsilon = EPSILON["float64" if damping else dtype_name(K.dtype)]
-    W = _minimiser(keys, values, float(damping), epsilon)
+    rounding = EPSILON["float64"] if damping else epsilon(K.dtype)
+    W = _minimiser(keys, values, float(damping), rounding)
     return rounded("the memory", from_host(W, V), V.dtype)
 
 
-def _minimiser(K: Host, V: Host, damping: float, epsilon: float) -> Host:
+def _minimiser(K: Host, V: Host, damping: float, rounding: float) -> Host:
     d_in = len(K)
     if damping:
         ridge = damping**0.5 * float(np.linalg.norm(K)) / d_in**0.5
         K, V = np.hstack([K, ridge * np.eye(d_in)]), np.hstack([V, np.zeros((len(V), d_in))])
     # LAPACK's own rounding is float64's; its routine takes a cutoff of 1 or more for no cutoff at all.
-    cutoff = max(epsilon * min(K.shape) ** 0.5, EPSILON["float64"] * max(K.shape))
+    cutoff = max(rounding * min(K.shape) ** 0.5, EPSILON["float64"] * max(K.shape))
     return np.asarray(np.linalg.lstsq(K.T, V.T, rcond=min(cutoff, 0.99))[0].T)

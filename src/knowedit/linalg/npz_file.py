@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from knowedit.errors import FileFormatError, InputError, NumericalError
 from knowedit.linalg._arrays import EPSILON
-from knowedit.linalg.moment_file import MomentRecord
 from knowedit.tensorfile import PathLike
 
 SUM: Final = "mom2.mom2"
@@ -35,8 +34,8 @@ _DAMAGE: Final = (
 _WRITER: Final = "expected the statistics of the released ROME code (mom2.mom2, a square sum, and mom2.count)"
 
 
-def read_npz(path: PathLike) -> MomentRecord:
-    """Read a file of the released code, without ever unpickling.
+def read_npz(path: PathLike) -> tuple[NDArray[Any], int]:
+    """The sum of k kᵀ, in its own dtype, and the number of keys; nothing is ever unpickled.
 
     Raises:
         InputError: there is no such file.
@@ -58,8 +57,7 @@ def read_npz(path: PathLike) -> MomentRecord:
         raise NumericalError(
             f"{SUM} in {source} holds NaN or infinity; expected finite sums; compute the statistics again"
         )
-    host = raw_sum.astype(np.float64)
-    return MomentRecord(host, int(count), EPSILON[raw_sum.dtype.name], {})
+    return raw_sum, int(count)
 
 
 def _entries(source: Path) -> tuple[NDArray[Any], NDArray[Any]]:

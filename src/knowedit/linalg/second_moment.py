@@ -5,28 +5,30 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
 
 import array_api_compat
 import numpy as np
+from scipy.linalg import eigvalsh
 
-from knowedit.errors import InputError, NumericalError, ShapeError
+from knowedit.errors import FileFormatError, InputError, NumericalError, ShapeError
 from knowedit.linalg._arrays import (
     EPSILON,
     Array,
     as_float64,
-    dtype_name,
+    epsilon,
     from_host,
-    require_float,
-    require_ndim,
-    require_one_home,
+    require_arrays,
     require_shape,
     to_host,
 )
-from knowedit.linalg._spectrum import condition_number
 from knowedit.linalg.factorised import FactorisedMoment
-from knowedit.linalg.moment_file import MomentRecord, read_moment, write_moment
 from knowedit.linalg.npz_file import read_npz
+from knowedit.linalg.outer_sum import OuterSum
+from knowedit.tensorfile import Kind, read_tensors, write_tensors
+
+KIND: Final = Kind("second_moment", "1", "second moment", "SecondMoment.save")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +50,19 @@ class SecondMoment:
     resolution: float = EPSILON["float64"]
 
     def __post_init__(self) -> None:
-        require_float(raw_sum=self.raw_sum)
-        require_ndim("raw_sum", self.raw_sum, ("d_in", "d_in"))
+        require_arrays(raw_sum=self.raw_sum)
+        require_shape("raw_sum", self.raw_sum, ("d_in", "d_in"))
         if self.raw_sum.shape[0] != self.raw_sum.shape[1] or not self.raw_sum.shape[0]:
             raise ShapeError(
                 f"raw_sum has shape {tuple(self.raw_sum.shape)}; expected a square matrix (d_in, d_in); "
                 f"pass the sum of k kᵀ, or keys to update()"
             )
         _require_count(self.count, at_least=0)
-        object.__setattr__(self, "resolution", max(self.resolution, EPSILON[dtype_name(self.raw_sum.dtype)]))
+        object.__setattr__(self, "resolution", max(self.resolution, epsilon(self.raw_sum.dtype)))
         object.__setattr__(self, "raw_sum", as_float64(self.raw_sum))
+
+    def __repr__(self) -> str:
+        return f"SecondMoment({self.dim} × {self.dim}, {self.count:,} keys)"
 
     @classmethod
     def zeros(cls, dim: int, *, like: Array = None) -> SecondMoment:
@@ -89,7 +94,7 @@ class SecondMoment:
             NumericalError: C is not finite.
         """
         _require_count(count, at_least=1)
-        require_float(C=C)
+        require_arrays(C=C)
         moment = cls(C, count)
         to_host("C", C)
         return cls(moment.raw_sum * count, count, moment.resolution)
@@ -105,17 +110,12 @@ class SecondMoment:
             InputError: keys belong to another library or device.
             NumericalError: a key holds NaN or infinity, or its square overflows.
         """
-        require_float(keys=keys)
-        require_one_home(moment=self.raw_sum, keys=keys)
-        require_ndim("keys", keys, ("n", "d_in"))
-        require_shape("keys", keys, (keys.shape[0], self.dim), "one key a row, from the layer of this moment")
-        rows = as_float64(keys)
-        xp = array_api_compat.array_namespace(rows)
-        if not bool(xp.all(xp.isfinite(rows))):
-            to_host("keys", keys)
-        with np.errstate(over="ignore"):
-            outer = rows.T @ rows
-        return self._plus(outer, int(keys.shape[0]), self.resolution)
+        require_arrays(moment=self.raw_sum, keys=keys)
+        require_shape("keys", keys, ("n", self.dim), "one key a row, from the layer of this moment")
+        to_host("keys", keys)
+        total = OuterSum(self.raw_sum, self.count)
+        total.add(keys)
+        return self._with(total.total(), total.count, self.resolution)
 
     def merge(self, other: SecondMoment) -> SecondMoment:
         """The moment of both sets of keys: exactly commutative, associative to rounding.
@@ -128,9 +128,11 @@ class SecondMoment:
             raise InputError(
                 f"found a {type(other).__name__} to merge; expected a SecondMoment; build one first"
             )
-        require_one_home(moment=self.raw_sum, other=other.raw_sum)
+        require_arrays(moment=self.raw_sum, other=other.raw_sum)
         require_shape("other", other.raw_sum, (self.dim, self.dim), "merge moments of the same layer")
-        return self._plus(other.raw_sum, other.count, max(self.resolution, other.resolution))
+        with np.errstate(over="ignore"):
+            total = self.raw_sum + other.raw_sum
+        return self._with(total, self.count + other.count, max(self.resolution, other.resolution))
 
     def __add__(self, other: SecondMoment) -> SecondMoment:
         return self.merge(other)
@@ -154,16 +156,16 @@ class SecondMoment:
             )
         return self.raw_sum / self.count
 
-    def condition(self, *, scaled: bool = False) -> float:
-        """The condition number λ_max/λ_min of `matrix` in the 2-norm, infinite when it is singular.
+    def condition(self) -> float:
+        """The condition number λ_max/λ_min of `matrix` in the 2-norm, infinite when λ_min is rounding.
 
         It costs all eigenvalues, O(d³). `factorise().condition_estimate` is cheaper where a factor is
-        needed anyway, and estimates what `scaled=True` gives exactly.
-
-        Args:
-            scaled: bring the diagonal to ones first, as `factorise` does (to a factor of two).
+        needed anyway; it is that of the matrix with its diagonal brought to about ones.
         """
-        return condition_number(to_host("matrix", self.matrix), scaled=scaled)
+        eigenvalues = eigvalsh(to_host("matrix", self.matrix), check_finite=False)
+        if eigenvalues[0] <= EPSILON["float64"] * eigenvalues[-1]:
+            return math.inf
+        return float(eigenvalues[-1] / eigenvalues[0])
 
     def damped(self, lam: float) -> SecondMoment:
         """The moment with `lam` times the mean of its diagonal added to the diagonal.
@@ -181,7 +183,7 @@ class SecondMoment:
         xp = array_api_compat.array_namespace(self.raw_sum)
         ridge = float(xp.linalg.trace(self.matrix)) * self.count / self.dim * lam
         eye = xp.eye(self.dim, dtype=xp.float64, device=array_api_compat.device(self.raw_sum))
-        return self._plus(ridge * eye, 0, self.resolution)
+        return self._with(self.raw_sum + ridge * eye, self.count, self.resolution)
 
     def factorise(self) -> FactorisedMoment:
         """The Cholesky factor of `matrix`, on the host, to be held by the caller.
@@ -203,12 +205,20 @@ class SecondMoment:
         Raises:
             InputError: no such folder, or metadata that is not text or starts with "knowedit.".
         """
-        host = to_host("raw_sum", self.raw_sum)
-        write_moment(path, MomentRecord(host, self.count, self.resolution, metadata or {}))
+        own = {"count": str(self.count), "resolution": self.resolution.hex()}
+        tensors = {"raw_sum": to_host("raw_sum", self.raw_sum)}
+        write_tensors(path, KIND, tensors, metadata or {}, own=own)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, like: Array = None) -> SecondMoment:
-        """Read a file that `save` wrote, bit-equal; see `load_with_metadata` for its text.
+        """`load_with_metadata` without the metadata."""
+        return cls.load_with_metadata(path, like=like)[0]
+
+    @classmethod
+    def load_with_metadata(
+        cls, path: str | os.PathLike[str], *, like: Array = None
+    ) -> tuple[SecondMoment, dict[str, str]]:
+        """Read a file that `save` wrote, bit-equal, and the metadata that was given to `save`.
 
         Args:
             path: the file.
@@ -218,16 +228,15 @@ class SecondMoment:
             InputError: there is no such file.
             FileFormatError: it is truncated, altered, or of another kind.
         """
-        return cls.load_with_metadata(path, like=like)[0]
-
-    @classmethod
-    def load_with_metadata(
-        cls, path: str | os.PathLike[str], *, like: Array = None
-    ) -> tuple[SecondMoment, dict[str, str]]:
-        """As `load`, with the metadata that was given to `save`."""
-        record = read_moment(path)
-        raw_sum = record.raw_sum if like is None else from_host(record.raw_sum, like)
-        return cls(raw_sum, record.count, record.resolution), dict(record.metadata)
+        content = read_tensors(path, KIND)
+        if list(content.tensors) != ["raw_sum"] or not {"count", "resolution"} <= content.own.keys():
+            raise FileFormatError(
+                f"{path} is marked as a second moment but does not hold one; expected a file that "
+                f"{KIND.writer} wrote; compute it again"
+            )
+        count, resolution = int(content.own["count"]), float.fromhex(content.own["resolution"])
+        found = cls(content.tensors["raw_sum"], count, resolution)
+        return found._like(like), content.metadata
 
     @classmethod
     def from_npz(cls, path: str | os.PathLike[str], *, like: Array = None) -> SecondMoment:
@@ -238,28 +247,30 @@ class SecondMoment:
 
         Args:
             path: the file.
-            like: an array whose library and device the sums shall have; None means NumPy.
+            like: as for `load_with_metadata`.
 
         Raises:
             InputError: there is no such file.
-            FileFormatError: it is no such file: truncated, a pickle, without one of the two entries, or with
-                another shape or dtype.
+            FileFormatError: it is truncated, a pickle, without one of the two entries, or of another shape or dtype.
             NumericalError: the sum holds NaN or infinity.
         """
-        record = read_npz(path)
-        raw_sum = record.raw_sum if like is None else from_host(record.raw_sum, like)
-        return cls(raw_sum, record.count, record.resolution)
+        return cls(*read_npz(path))._like(like)
 
-    def _plus(self, addend: Array, count: int, resolution: float) -> SecondMoment:
-        with np.errstate(over="ignore"):
-            total = self.raw_sum + addend
-        xp = array_api_compat.array_namespace(total)
-        if not bool(xp.all(xp.isfinite(total))):
+    def _like(self, like: Array) -> SecondMoment:
+        return self if like is None else replace(self, raw_sum=from_host(self.raw_sum, like))
+
+    def _with(self, raw_sum: Array, count: int, resolution: float) -> SecondMoment:
+        xp = array_api_compat.array_namespace(raw_sum)
+        if not bool(xp.all(xp.isfinite(raw_sum))):
             raise NumericalError(
                 "the sum of k kᵀ overflows float64; expected keys below 1e150; "
                 "look for an overflow in the keys"
             )
-        return SecondMoment(total, self.count + count, resolution)
+        return SecondMoment(raw_sum, count, resolution)
+
+
+Moment: TypeAlias = "Array | SecondMoment | FactorisedMoment"
+"""The ways to give C: a matrix, a streamed moment, or one that is already factorised."""
 
 
 def _require_count(count: int, *, at_least: int) -> None:

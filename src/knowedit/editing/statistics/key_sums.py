@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from knowedit.editing.statistics.outer_sum import OuterSum
 from knowedit.editing.statistics.text_chunks import HALVES, Chunk, Position, Reading, Row
 from knowedit.errors import NumericalError
-from knowedit.linalg import SecondMoment
+from knowedit.linalg import OuterSum, SecondMoment
 from knowedit.models import LanguageModel, Site, batch, visit
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
@@ -31,7 +31,13 @@ class KeySums:
         self._lm, self._reading = lm, reading
         self._sites = {layer: Site(layer, part, "input") for layer in layers}
         dims = {layer: lm.projection(layer, part).d_in for layer in layers}
-        self._sums = {(layer, half): OuterSum(dims[layer], lm.device) for layer in layers for half in HALVES}
+        # Some devices have no float64: then the sums are on the host.
+        self._home = lm.device if lm.device.type == "cuda" else torch.device("cpu")
+        self._sums = {
+            (layer, half): self._outer_sum(np.zeros((dims[layer], dims[layer])), 0)
+            for layer in layers
+            for half in HALVES
+        }
         self._probes: dict[int, dict[int, NDArray[np.float64]]] = {layer: {} for layer in layers}
 
     def add(self, chunk: Chunk, *, after_batch: Callable[[int], None] | None = None) -> None:
@@ -72,7 +78,8 @@ class KeySums:
 
     def halves(self, layer: int) -> tuple[SecondMoment, SecondMoment]:
         """The moments of the even and of the odd texts."""
-        return self._sums[layer, 0].moment(), self._sums[layer, 1].moment()
+        first, second = (self._sums[layer, half] for half in HALVES)
+        return SecondMoment(first.total(), first.count), SecondMoment(second.total(), second.count)
 
     def moment(self, layer: int) -> SecondMoment:
         """The moment of all texts."""
@@ -99,7 +106,10 @@ class KeySums:
         self.position = Position(read, texts, tokens, entries["digest"])
         for layer, half in self._sums:
             count = int(entries[f"count.{layer}.{half}"])
-            self._sums[layer, half] = OuterSum.restored(arrays[f"sum.{layer}.{half}"], count, self._lm.device)
+            self._sums[layer, half] = self._outer_sum(arrays[f"sum.{layer}.{half}"], count)
         for layer in self._probes:
             numbers = range(0, texts, self.position.stride)
             self._probes[layer] = dict(zip(numbers, arrays[f"keys.{layer}"], strict=True))
+
+    def _outer_sum(self, start: NDArray[Any], count: int) -> OuterSum:
+        return OuterSum(torch.from_numpy(start).to(self._home), count)
