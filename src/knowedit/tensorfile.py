@@ -220,7 +220,7 @@ def _digest(entries: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> s
     shapes = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
     found = hashlib.sha256(json.dumps([sorted(entries.items()), shapes]).encode())
     for array in arrays.values():
-        found.update(_little_endian(array))
+        found.update(_little_endian(array).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 
