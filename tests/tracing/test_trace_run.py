@@ -87,12 +87,26 @@ def test_a_run_that_is_stopped_anywhere_resumes_to_the_same_bytes(tiny_gpt2, tmp
         run.run(stop)
     records = run.folder / RECORDS
     if last:
-        data = records.read_bytes()
-        records.write_bytes(
-            data[: rng.randrange(len(data) + 1)]
-        )  # and the last line was not written to its end
+        data = records.read_bytes()  # and the last line was not written to its end
+        records.write_bytes(data[: rng.randrange(len(data) + 1)])
     run.run()
     assert content(run.folder) == content(whole[0].folder)
+
+
+@pytest.mark.parametrize("left", range(4))
+def test_blocks_of_several_facts_give_the_same_lines(tiny_gpt2, tmp_path, whole, monkeypatch, left):
+    """Also where a block was written in part."""
+    monkeypatch.setattr("knowedit.tracing.trace_run.BLOCK", 3)
+    run, seen = TraceRun(tmp_path / "run", tiny_gpt2, FACTS, SETTINGS), []
+    run.run()
+    records = run.folder / RECORDS
+    lines = records.read_bytes().splitlines(keepends=True)
+    records.write_bytes(b"".join(lines[:left]))
+    run.run(lambda *now: seen.append(now[0]))
+    assert records.read_bytes() == (whole[0].folder / RECORDS).read_bytes()
+    assert seen == sorted({left, 3, 4})
+    with pytest.raises(InputError, match="block is 1 there and 3 here"):
+        TraceRun(whole[0].folder, tiny_gpt2, FACTS, SETTINGS).run()
 
 
 def die(done: int, total: int, failed: int) -> None:

@@ -1,4 +1,4 @@
-"""Ways to spoil what the model reads of the subject: its token embeddings, and nothing else.
+"""Ways to corrupt what the model reads of the subject: its token embeddings, and nothing else.
 
 Position embeddings stay. For noise it makes no difference whether it is added to the token embedding or to
 the sum with the position; a substitution replaces the token embeddings alone.
