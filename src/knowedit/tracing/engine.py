@@ -16,8 +16,8 @@ from torch import Tensor
 from knowedit.models import Recording, Site, intervene, record, resume
 from knowedit.tracing.runs import SITES, CleanRun, CorruptedRun
 
-GLIBC_HEEDS = 2**25 - 2**16
-"""Bytes: the size of a piece from which on glibc learns nothing."""
+GLIBC_LEARNS_UP_TO = 2**25 - 2**16
+"""Bytes: from the return of larger pieces glibc does not learn how much to keep."""
 
 
 def measure(clean: CleanRun, embeddings: Tensor, memory: int) -> tuple[Tensor, Tensor]:
@@ -166,10 +166,14 @@ def _keep_freed_memory(clean: CleanRun, memory: int, draws: int) -> None:
     """Have the C library keep what blocks free, for the next block.
 
     By default glibc returns freed memory to the system after each block, and each page is cleared again when the
-    next one takes it: a sixth of a trace's time. It keeps up to twice the size of the largest piece that it
-    returned so far. So one piece as large as a block's widest moment is taken here, not touched, and returned.
+    next one takes it: 35,500 page faults a trace of 12 tokens and 12 layers with ten draws in ``organism-gpt2``.
+    That was 0.13 of 1.02 s of processor time with single states and 0.10 of 1.11 s with windows of MLPs (medians of
+    five processes each, interleaved, one thread); with the line below it is 0.002 s and 140 page faults.
+
+    glibc keeps up to twice the size of the largest piece that it returned so far. So one piece as large as a
+    block's widest moment is taken here, not touched, and returned.
     """
     token = clean.prompt.start
     rows = min(_rows_at_once(clean, token, memory), draws * len(clean.spans))
     if clean.lm.device.type == "cpu":
-        torch.empty(min(GLIBC_HEEDS, rows * _row_bytes(clean, token)), dtype=torch.uint8)
+        torch.empty(min(GLIBC_LEARNS_UP_TO, rows * _row_bytes(clean, token)), dtype=torch.uint8)
