@@ -23,8 +23,8 @@ from tests.models.oracles import hook_count
 from tests.tracing import oracle
 
 PROMPT, SUBJECT = "In town, {} is in the city of", "Marie Curie"
-SHORT = "In {} is in the"
-"""Two tokens before the subject, three of the subject and three after it."""
+SHORT = "In {} is in"
+"""Two tokens before the subject, three of the subject and two after it."""
 TWO_TOKENS = " Seattle"
 WINDOWS = [Window(), Window.paper(3), Window.paper(2), Window(2, 0), Window.released(4)]
 PARTS = ["hidden", "mlp", "attention"]
@@ -75,7 +75,7 @@ def test_equals_whole_forwards_in_every_window(family: LanguageModel, part, seve
 @pytest.mark.parametrize("sever", SEVERED)
 @pytest.mark.parametrize("part", PARTS)
 def test_equals_whole_forwards_for_objects_of_several_tokens(family: LanguageModel, part, sever):
-    assert len(target_ids(family.tokenizer, "is in the", TWO_TOKENS)) > 1
+    assert len(target_ids(family.tokenizer, "is in", TWO_TOKENS)) > 1
     check(family, template=SHORT, part=part, window=Window.paper(2), sever=sever, answer=TWO_TOKENS)
 
 
@@ -145,12 +145,12 @@ def test_severing_changes_only_what_passes_the_last_subject_token(family: Langua
     assert (both.indirect_effects[last] == 0).all()
 
 
-@pytest.mark.parametrize("memory", [1, 40_000, 200_000])
+@pytest.mark.parametrize("memory", [1, 40_000, 80_000])
 def test_memory_changes_nothing(family: LanguageModel, memory):
     for part, sever in (("hidden", None), ("mlp", "attention")):
         how = {"part": part, "sever": sever, "window": Window.paper(2), "draws": 5}
-        whole = traced(family, **how)
-        parts = traced(family, memory=memory, **how)
+        whole = traced(family, SHORT, **how)
+        parts = traced(family, SHORT, memory=memory, **how)
         assert (whole.restored_draws - parts.restored_draws).abs().max() <= 1e-6
 
 

@@ -53,8 +53,11 @@ def meshes(figure):
     return [axes.collections[0] for axes in figure.axes if axes.get_title().startswith("restored")]
 
 
-@pytest.mark.parametrize("name", FIGURES)
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+FILES = [(name, ".svg") for name in FIGURES]
+FILES += [(name, suffix) for name in ("maps", "average") for suffix in (".png", ".pdf")]
+
+
+@pytest.mark.parametrize(("name", "suffix"), FILES)
 def test_the_same_figure_is_the_same_bytes(name, suffix, tmp_path):
     for file in ("a", "b"):
         save(FIGURES[name](), tmp_path / (file + suffix))
