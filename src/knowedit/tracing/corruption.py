@@ -27,7 +27,7 @@ class Corruption(Protocol):
     @property
     def random(self) -> bool:
         """Whether it needs a generator."""
-        ...
+        return False
 
     def corrupt(
         self,
@@ -59,7 +59,7 @@ class Corruption(Protocol):
 
 
 @dataclass(frozen=True)
-class GaussianNoise:
+class GaussianNoise(Corruption):
     """``ε ~ N(0, std²)`` is added to every entry of the subject's token embeddings.
 
     Attributes:
@@ -121,7 +121,7 @@ class GaussianNoise:
 
 
 @dataclass(frozen=True)
-class RelativeNoise:
+class RelativeNoise(Corruption):
     """Gaussian noise of ``factor`` times the standard deviation of this subject's token embeddings.
 
     See `GaussianNoise.of_embeddings`, which takes one deviation over many subjects, as the released code does.
@@ -162,7 +162,7 @@ class RelativeNoise:
 
 
 @dataclass(frozen=True, eq=False)
-class FixedNoise:
+class FixedNoise(Corruption):
     """Noise that is given, so that a trace can be made again exactly: ``FixedNoise(trace.noise)``.
 
     Attributes:
@@ -190,18 +190,13 @@ class FixedNoise:
             )
         return _added(lm, prompt, self.noise)
 
-    @property
-    def random(self) -> bool:
-        """See `Corruption`."""
-        return False
-
     def settings(self) -> dict[str, Any]:
         """See `Corruption`."""
         return {"kind": "fixed"}
 
 
 @dataclass(frozen=True)
-class Substitution:
+class Substitution(Corruption):
     """The token embeddings of another subject, token for token; one draw, as nothing is random.
 
     Attributes:
@@ -248,11 +243,6 @@ class Substitution:
                 f"{prompt.text!r}: substitute a subject that leaves them alone"
             )
         return ids[prompt.subject]
-
-    @property
-    def random(self) -> bool:
-        """See `Corruption`."""
-        return False
 
     def settings(self) -> dict[str, Any]:
         """See `Corruption`."""

@@ -161,14 +161,10 @@ class TraceSettings:
 
 
 @dataclass(frozen=True)
-class _Recorded:
+class _Recorded(Corruption):
     """A corruption of which a file holds the settings and nothing to repeat it with."""
 
     entries: dict[str, Any]
-
-    @property
-    def random(self) -> bool:
-        return False
 
     def corrupt(
         self,

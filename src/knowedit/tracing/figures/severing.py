@@ -45,7 +45,7 @@ def severing(plain: Either, mlp_severed: Either, attention_severed: Either) -> F
             axes.bar(layers + (place - 1) * WIDTH, effects, WIDTH, **how)
         axes.axhline(0, color="black", linewidth=0.6)
         style.layer_axis(axes, plain.n_layers)
-        axes.set_ylabel("restored − corrupted P")
+        axes.set_ylabel("indirect effect (restored − corrupted P)")
         axes.set_title(f"{plain.settings.label} at the last subject token {_whose(plain)}")
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
         return figure
