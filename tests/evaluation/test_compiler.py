@@ -3,27 +3,22 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
 from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation.records.compiler import (
-    CompilerSettings,
-    FactTable,
-    Skipped,
     compilation,
     compile_records,
-    cut_template,
-    draw_target,
-    neighbours,
     read_facts,
     read_templates,
     table,
-    targets,
     templates,
 )
+from knowedit.evaluation.records.compiler.table import FactTable
+from knowedit.evaluation.records.compiler.templates import usable_templates
 
 TEMPLATES = {
     "plays": [
@@ -42,6 +37,10 @@ TEMPLATES = {
 FACTS = [
     (f"{name}{i}", "plays", name) for name, n in (("cello", 5), ("piano", 8), ("tuba", 3)) for i in range(n)
 ]
+
+
+def fact_table(facts):
+    return FactTable(facts, defaultdict(list))
 
 
 def compiled(seed=0, facts=FACTS, given=TEMPLATES, **more):
@@ -63,11 +62,12 @@ def compiled(seed=0, facts=FACTS, given=TEMPLATES, **more):
     ],
 )
 def test_a_template_is_cut_before_its_object_or_refused(pattern, found):
-    if "{} " not in found and "{}," not in found and "{}" not in found:
-        with pytest.raises(ValueError, match=found):
-            cut_template(pattern)
+    skipped = defaultdict(list)
+    usable = usable_templates({"r": [pattern]}, skipped, needed=1)
+    if "{}" in found:
+        assert (usable, skipped) == ({"r": [found]}, {})
     else:
-        assert cut_template(pattern) == found
+        assert (usable, skipped[found]) == ({}, [f"r: {pattern}"])
 
 
 def test_records_obey_appendix_c1():
@@ -99,40 +99,40 @@ def test_records_obey_appendix_c1():
 def test_what_is_left_out_is_counted_with_its_reason():
     facts = [*FACTS, FACTS[0], ("Ann", "born", "Rome"), ("Bob", "likes", "jam")]
     result = compiled(facts=facts)
-    assert result.skipped.counts == {
+    counts = {reason: len(found) for reason, found in result.skipped.items()}
+    assert counts == {
         templates.NOT_LAST: 2,
         templates.TOO_FEW: 1,
         table.REPEATED: 1,
         compilation.NO_TEMPLATES: 2,
-        neighbours.TOO_FEW: 3,  # two other players of the tuba, four templates: eight prompts
+        table.TOO_FEW: 3,  # two other players of the tuba, four templates: eight prompts
     }
     assert len(result.records) + 5 == result.facts == len(FACTS) + 2
-    assert result.manifest()["skipped"] == dict(sorted(result.skipped.counts.items()))
+    assert result.manifest()["skipped"] == dict(sorted(counts.items()))
+    assert result.manifest()["examples"][table.REPEATED] == [" ".join(FACTS[0])]
 
 
 def test_the_same_template_twice_is_one():
     result = compiled(given={"plays": [*TEMPLATES["plays"], "[X] plays the [Y]"]})
-    assert result.skipped.counts[templates.SAME] == 1
+    assert len(result.skipped[templates.SAME]) == 1
     assert len(result.templates["plays"]) == 4
 
 
 def test_targets_are_drawn_with_the_weight_of_their_facts():
-    drawn_from, rng = FactTable(FACTS, Skipped()), random.Random(0)
-    drawn = Counter(draw_target(drawn_from, "cello0", "plays", rng) for _ in range(4000))
+    drawn_from, rng = fact_table(FACTS), random.Random(0)
+    drawn = Counter(drawn_from.draw_target("cello0", "plays", rng) for _ in range(4000))
     assert drawn.keys() == {"piano", "tuba"}
     assert drawn["piano"] / 4000 == pytest.approx(8 / 11, abs=0.03)
 
 
 def test_no_true_object_is_a_target_and_a_relation_of_one_object_has_none():
-    two = FactTable([("Ann", "r", "a"), ("Ann", "r", "b"), ("Bob", "r", "c")], Skipped())
-    assert {draw_target(two, "Ann", "r", random.Random(i)) for i in range(30)} == {"c"}
-    with pytest.raises(ValueError, match=targets.NO_OTHER):
-        draw_target(
-            FactTable([("Ann", "r", "a"), ("Bob", "r", "a")], Skipped()), "Ann", "r", random.Random(0)
-        )
+    two = fact_table([("Ann", "r", "a"), ("Ann", "r", "b"), ("Bob", "r", "c")])
+    assert {two.draw_target("Ann", "r", random.Random(i)) for i in range(30)} == {"c"}
+    with pytest.raises(ValueError, match=table.NO_OTHER):
+        fact_table([("Ann", "r", "a"), ("Bob", "r", "a")]).draw_target("Ann", "r", random.Random(0))
 
 
-def test_who_has_the_new_object_as_well_is_no_neighbour():
+def test_who_has_the_new_object_as_well_is_in_no_neighborhood_prompt():
     facts = [
         *FACTS,
         *((f"piano{i}", "plays", "cello") for i in range(8)),
@@ -162,12 +162,12 @@ def test_generation_prompts_are_drawn_with_replacement():
         }
 
 
-def test_the_sizes_are_settings():
-    result = compiled(settings=CompilerSettings(paraphrases=1, neighbours=2))
+def test_the_sizes_are_options():
+    result = compiled(paraphrases=1, neighbors=2)
     assert {(len(r.paraphrase_prompts), len(r.neighborhood_prompts)) for r in result.records} == {(1, 2)}
     assert len(result.records) == len(FACTS)
     with pytest.raises(InputError, match="cannot have -1"):
-        CompilerSettings(neighbours=-1)
+        compiled(neighbors=-1)
 
 
 def test_sources_of_both_forms(tmp_path):

@@ -13,7 +13,10 @@ from knowedit.cli.options import Json
 from knowedit.cli.output import console, print_json, progress, stderr
 
 if TYPE_CHECKING:
-    from knowedit.evaluation import Check
+    from knowedit.evaluation import Table1
+
+NAMED = 100
+"""At most this many bad records are named; all are counted."""
 
 
 def data_check(
@@ -24,44 +27,47 @@ def data_check(
     as_json: Json = False,
 ) -> None:
     """Print Table 1 of a file and every bad record; exit with 1 if there is one."""
-    from knowedit.evaluation import OFFICIAL_SHA256, check_records, checksum, verify_official
+    from knowedit.evaluation import OFFICIAL_SHA256, Table1, check_records, checksum, verify_official
 
     if official:
         verify_official(file)
     with progress(f"reading {file}"):
-        digest, found = checksum(file), check_records(file)
+        digest, table = checksum(file), Table1()
+        problems = list(check_records(file, table))
     if as_json:
-        print_json(_described(file, digest, found, official=digest == OFFICIAL_SHA256))
+        print_json(_described(file, digest, table, problems, official=digest == OFFICIAL_SHA256))
     else:
-        _show(file, digest, found, official=digest == OFFICIAL_SHA256)
-    if found.bad or not found.good:
+        _show(file, digest, table, problems, official=digest == OFFICIAL_SHA256)
+    if problems or not table.records:
         raise typer.Exit(1)
 
 
-def _described(file: Path, digest: str, found: Check, *, official: bool) -> dict[str, Any]:
+def _described(
+    file: Path, digest: str, table: Table1, problems: list[str], *, official: bool
+) -> dict[str, Any]:
     return {
         "file": str(file),
         "sha256": digest,
         "official": official,
-        "relations": found.table.relations,
-        "table": [asdict(row) for row in found.table.rows()],
-        "bad": found.bad,
-        "problems": found.problems,
+        "relations": table.relations,
+        "table": [asdict(row) for row in table.rows()],
+        "bad": len(problems),
+        "problems": problems[:NAMED],
     }
 
 
-def _show(file: Path, digest: str, found: Check, *, official: bool) -> None:
-    rows = found.table.rows()
-    console.print(found.table)
+def _show(file: Path, digest: str, table: Table1, problems: list[str], *, official: bool) -> None:
+    rows, good = table.rows(), table.records
+    console.print(table)
     which = " (the official counterfact.json)" if official else ""
     console.print(f"{escape(str(file))}: SHA-256 {digest}{which}", soft_wrap=True)
     for row in rows:
-        if 0 < row.records < found.good:
-            console.print(f"{row.records:,} of {found.good:,} records have {row.name.lower()}")
-    for problem in found.problems:
+        if 0 < row.records < good:
+            console.print(f"{row.records:,} of {good:,} records have {row.name.lower()}")
+    for problem in problems[:NAMED]:
         stderr.print(f"[bold red]bad:[/] {escape(problem)}")
-    if found.bad:
-        more = f"; the first {len(found.problems)} are named" if found.bad > len(found.problems) else ""
-        stderr.print(f"{found.bad:,} bad, {found.good:,} good{more}")
-    elif not found.good:
+    if problems:
+        more = f"; the first {NAMED} are named" if len(problems) > NAMED else ""
+        stderr.print(f"{len(problems):,} bad, {good:,} good{more}")
+    elif not good:
         stderr.print("[bold red]bad:[/] the file holds no record")

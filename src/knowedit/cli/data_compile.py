@@ -40,7 +40,6 @@ def data_compile(
     """Compile records, write them and their manifest, and print what was left out."""
     from knowedit.evaluation import Table1
     from knowedit.evaluation.records.compiler import (
-        CompilerSettings,
         compile_records,
         read_facts,
         read_templates,
@@ -55,7 +54,8 @@ def data_compile(
             read_templates(templates),
             rng=random.Random(seed),
             generation=None if generation is None else read_templates(generation),
-            settings=CompilerSettings(paraphrases, neighbors),
+            paraphrases=paraphrases,
+            neighbors=neighbors,
         )
         records = compiled.records
         if limit is not None and limit < len(records):
@@ -89,6 +89,6 @@ def _content(out: Path, entries: list[dict[str, Any]]) -> bytes:
 
 
 def _sources(**paths: Path | None) -> dict[str, dict[str, str]]:
-    from knowedit.evaluation.records.compiler.sources import source_digest
+    from knowedit.evaluation import checksum
 
-    return {name: {"path": str(path), "sha256": source_digest(path)} for name, path in paths.items() if path}
+    return {name: {"path": str(path), "sha256": checksum(path)} for name, path in paths.items() if path}

@@ -1,7 +1,6 @@
 """Put numbers on an editor: COUNTERFACT records and the scores of Table 2."""
 
-from knowedit.evaluation.records.check import Check, check_records
-from knowedit.evaluation.records.counts import Count, Table1
+from knowedit.evaluation.records.counts import Count, Table1, check_records
 from knowedit.evaluation.records.files import OFFICIAL_SHA256, checksum, verify_official
 from knowedit.evaluation.records.hub import load_hub
 from knowedit.evaluation.records.record import TEST_FILE, TRAIN_FILE, Record, iter_records, load_records
@@ -37,7 +36,6 @@ __all__ = [
     "SCORES_VERSION",
     "TEST_FILE",
     "TRAIN_FILE",
-    "Check",
     "Column",
     "Comparison",
     "Count",

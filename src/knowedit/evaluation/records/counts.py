@@ -1,15 +1,20 @@
-"""The counts of Table 1: how many records, subjects, objects and distinct prompts a set of records has."""
+"""The counts of Table 1: how many records, subjects, objects and distinct prompts a set of records has.
+
+`check_records` counts a file from end to end, whatever bad records are in it.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from knowedit.evaluation.records.record import Record
+from knowedit.evaluation.records.files import entries
+from knowedit.evaluation.records.record import Record, read_entries
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -111,6 +116,11 @@ class Table1:
         return self
 
     @property
+    def records(self) -> int:
+        """How many records were counted."""
+        return sum(self._relations.values())
+
+    @property
     def relations(self) -> int | None:
         """How many relations there are; None where a record has none, or where there are no records."""
         return len(self._relations) if self._related else None
@@ -121,7 +131,7 @@ class Table1:
 
     def rows(self) -> list[Count]:
         """The rows of Table 1, in its order."""
-        records = sum(self._relations.values())
+        records = self.records
         mean = records / len(self._relations) if self._related else None
         first = Count("Records", records, mean, 1.0 if records else None, records)
         return [first, *(tally.count(name, related=self._related) for name, tally in self._tallies.items())]
@@ -136,3 +146,19 @@ class Table1:
         for row in self.rows():
             table.add_row(row.name, *row.cells())
         return table
+
+
+def check_records(path: str | Path, table: Table1) -> Iterator[str]:
+    """Read a file of records to its end: the good ones are added to the table, each bad one is named.
+
+    Yields:
+        Where a bad entry is and what is wrong with it, one line each.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    for item in read_entries(entries(path)):
+        if isinstance(item, Record):
+            table.add(item)
+        else:
+            yield " ".join(str(item).split())

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import ijson
+
 from knowedit.errors import FileFormatError, InputError
 
 CHUNK = 1 << 16
-LONGEST_ESCAPE = 12
-"""Characters of a surrogate pair; an error so close to the window's end may be the window's."""
-LIST_START = "["
+"""Characters of a list that are parsed at once; a line that is shorter is parsed at once."""
+DEEPEST = 100
+"""Lists and objects within each other, at most. Records have four."""
 OFFICIAL_SHA256 = "d017056125178a13728594e66a801357a8db9ed7973a7425554bb4271de9fc6f"
 """Of the official ``counterfact.json``, 45,108,470 bytes, as its Git LFS pointer has it."""
 
@@ -24,23 +26,27 @@ class Entry:
     """One JSON value of a file, or what is wrong with it.
 
     Attributes:
-        line: where it begins, from 1.
+        where: the line where it begins, from 1, or the row: for instance ``line 41``.
         value: what it holds; None where it could not be read.
         problem: why it could not be read; else empty.
     """
 
-    line: int
+    where: str
     value: Any
     problem: str = ""
 
 
 def checksum(path: str | Path) -> str:
-    """The hexadecimal SHA-256 of a file.
+    """The hexadecimal SHA-256 of a file, or of the names and SHA-256s of the ``*.jsonl`` files of a folder.
 
     Raises:
         InputError: there is no such file.
     """
-    with _existing(path).open("rb") as stream:
+    source = Path(path)
+    if source.is_dir():
+        lines = [f"{file.name} {checksum(file)}\n" for file in sorted(source.glob("*.jsonl"))]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    with _existing(source).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -62,7 +68,8 @@ def verify_official(path: str | Path) -> None:
 def entries(path: str | Path) -> Iterator[Entry]:
     """The entries of a JSON list or of a file with one JSON object a line, whichever it is; blank lines are none.
 
-    What cannot be read is an entry with a problem. In JSON Lines the next line goes on; in a list it is the end.
+    What cannot be read is an entry with a problem. In JSON Lines reading continues with the next line; in a list it
+    ends.
 
     Raises:
         InputError: there is no such file.
@@ -70,11 +77,7 @@ def entries(path: str | Path) -> Iterator[Entry]:
     source = _existing(path)
     with source.open("rb") as stream:
         start = stream.read(CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if start == LIST_START.encode():
-        with source.open(encoding="utf-8-sig") as text:
-            yield from _List(text).entries()
-    else:
-        yield from _lines(source)
+    yield from _list(source) if start == b"[" else _lines(source)
 
 
 def _existing(path: str | Path) -> Path:
@@ -93,90 +96,82 @@ def _lines(source: Path) -> Iterator[Entry]:
 
 
 def _line(number: int, line: bytes) -> Entry:
+    where = f"line {number}"
     try:
-        return Entry(number, json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
+        return Entry(where, json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
     except json.JSONDecodeError as error:
-        return Entry(number, None, f"is not JSON ({error.msg} at column {error.colno})")
+        return Entry(where, None, f"is not JSON ({error.msg} at column {error.colno})")
     except UnicodeDecodeError as error:
-        return Entry(number, None, f"is not UTF-8 (byte {error.start + 1} of the line)")
+        return Entry(where, None, f"is not UTF-8 (byte {error.start + 1} of the line)")
     except RecursionError:
-        return Entry(number, None, "is not JSON (nested too deeply)")
+        return Entry(where, None, "is not JSON (nested too deeply)")
 
 
-class _List:
-    """Reads a JSON list by decoding one item after the other from a window of the text."""
+def _list(source: Path) -> Iterator[Entry]:
+    # The pure Python parser reads numbers and strings as the json module does: the one in C replaces half a
+    # surrogate pair by "?", and refuses integers of more than 64 bits.
+    parser = ijson.get_backend("python")
+    with source.open(encoding="utf-8-sig") as stream:
+        text = _Text(stream)
+        try:
+            yield from _items(parser.basic_parse(text, use_float=True), text)
+        except (ijson.JSONError, json.JSONDecodeError) as error:
+            if text.readable:
+                yield Entry(text.where, None, f"is not JSON ({text.named(error)})")
+        except RecursionError:
+            yield Entry(text.where, None, "is not JSON (nested too deeply)")
+        if not text.readable:
+            yield Entry(text.where, None, "is followed by what is not UTF-8")
+
+
+def _items(events: Iterable[tuple[str, Any]], text: _Text) -> Iterator[Entry]:
+    """Build the items of a list from the parser's events, one after the other."""
+    depth, where, builder = 0, "", ijson.ObjectBuilder()
+    for event, value in events:
+        opens, closes = event.startswith("start_"), event.startswith("end_")
+        inside = depth > closes
+        if depth == 1 and inside:
+            where, builder = text.where, ijson.ObjectBuilder()
+        if inside:
+            builder.event(event, value)
+        depth += opens - closes
+        if inside and depth == 1:
+            yield Entry(where, builder.value)
+        if depth > DEEPEST:
+            raise RecursionError
+
+
+class _Text:
+    """Gives a parser a text line by line, long lines part by part, so that what it finds is in the current line.
+
+    Attributes:
+        readable: whether all of it was UTF-8 so far; it ends where it is not.
+    """
 
     def __init__(self, stream: TextIO) -> None:
-        self.stream, self.text, self.at, self.line = stream, "", 0, 1
-        self.before = 0  # characters of the window's first line that are no longer in it
-        self.ended = False
-        self.decoder = json.JSONDecoder()
+        self._stream, self._ended, self.readable = stream, False, True
+        self._line, self._start, self._read = 1, 0, 0  # the line, and characters before it and so far
 
-    def entries(self) -> Iterator[Entry]:
+    def read(self, size: int) -> bytes:
+        """What is left of the line, at most `CHUNK` characters; nothing at the end, or if nothing is asked for."""
+        if not size:
+            return b""
+        if self._ended:
+            self._line, self._start = self._line + 1, self._read
         try:
-            yield from self._items()
-        except json.JSONDecodeError as error:
-            line = self.line + error.doc.count("\n", self.at, error.pos)
-            column = self._column(error.doc, error.pos) + 1
-            yield Entry(line, None, f"is not JSON ({error.msg} at column {column})")
+            text = self._stream.readline(CHUNK)
         except UnicodeDecodeError:
-            yield Entry(self.line, None, "is followed by what is not UTF-8")
-        except RecursionError:
-            yield Entry(self.line, None, "is not JSON (nested too deeply)")
+            text, self.readable = "", False
+        self._ended, self._read = text.endswith("\n"), self._read + len(text)
+        return text.encode()
 
-    def _items(self) -> Iterator[Entry]:
-        self._take("[")
-        if self._next() != "]":
-            yield self._item()
-            while self._next() == ",":
-                self._take(",")
-                self._next()
-                yield self._item()
-        self._take("]")
-        if self._next():
-            raise json.JSONDecodeError("Extra data", self.text, self.at)
+    @property
+    def where(self) -> str:
+        """The current line."""
+        return f"line {self._line}"
 
-    def _item(self) -> Entry:
-        while True:
-            try:
-                value, end = self.decoder.raw_decode(self.text, self.at)
-                if end < len(self.text) or self.ended:
-                    found = Entry(self.line, value)
-                    self._move(end)
-                    return found
-            except json.JSONDecodeError as error:
-                # An error at the window's end, or a string that is open there, may only be the window's.
-                inside = error.pos < len(self.text) - LONGEST_ESCAPE and not error.msg.startswith(
-                    "Unterminated"
-                )
-                if inside or self.ended:
-                    raise
-            self._read(max(CHUNK, len(self.text)))
-
-    def _take(self, wanted: str) -> None:
-        if self._next() != wanted:
-            raise json.JSONDecodeError(f"Expecting {wanted!r}", self.text, self.at)
-        self._move(self.at + 1)
-
-    def _next(self) -> str:
-        """The next character that is no white space; empty at the end."""
-        while True:
-            while self.at < len(self.text) and self.text[self.at] in " \t\r\n":
-                self.line += self.text[self.at] == "\n"
-                self.at += 1
-            if self.at < len(self.text) or self.ended:
-                return self.text[self.at : self.at + 1]
-            self._read(CHUNK)
-
-    def _move(self, end: int) -> None:
-        self.line += self.text.count("\n", self.at, end)
-        self.at = end
-
-    def _column(self, text: str, at: int) -> int:
-        start = text.rfind("\n", 0, at)
-        return at + self.before if start < 0 else at - start - 1
-
-    def _read(self, size: int) -> None:
-        more = self.stream.read(size)
-        self.before = self._column(self.text, self.at)
-        self.text, self.at, self.ended = self.text[self.at :] + more, 0, not more
+    def named(self, error: Exception) -> str:
+        """What is wrong; a place in the text becomes a column of the current line."""
+        found = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        words, _, place = found.rpartition(" at ")
+        return f"{words} at column {int(place) - self._start + 1}" if place.isdigit() and words else found

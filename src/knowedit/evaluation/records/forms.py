@@ -35,13 +35,13 @@ Text = Annotated[str, AfterValidator(_visible)]
 Texts = tuple[Text, ...] | None
 
 
-class Form(BaseModel):
+class _Form(BaseModel):
     """A frozen, strict schema; fields that it does not know are ignored, as sources have many."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
 
-class RecordTexts(Form):
+class _RecordTexts(_Form):
     """What a `Record` holds besides its fact."""
 
     case_id: Annotated[int, Field(ge=0)]
@@ -52,26 +52,26 @@ class RecordTexts(Form):
     essence_texts: Texts = None
 
 
-class Object(Form):
+class _Object(_Form):
     """An object, as the nested form has it."""
 
     str_: Text = Field(alias="str")
 
 
-class Request(Form):
+class _Request(_Form):
     """The request of the nested form; Figure 22 calls the subject ``entity``."""
 
     prompt: Text
     subject: Text = Field(validation_alias=AliasChoices("subject", "entity"))
-    target_new: Object
-    target_true: Object
+    target_new: _Object
+    target_true: _Object
     relation_id: Text | None = None
 
 
-class Nested(RecordTexts):
+class _Nested(_RecordTexts):
     """The official form."""
 
-    requested_rewrite: Request
+    requested_rewrite: _Request
 
     def fields(self) -> dict[str, Any]:
         """The fields of a `Record`."""
@@ -79,11 +79,11 @@ class Nested(RecordTexts):
         fact = Fact(
             asked.subject, asked.prompt, asked.target_new.str_, asked.target_true.str_, asked.relation_id
         )
-        return {"fact": fact} | {name: getattr(self, name) for name in RecordTexts.model_fields}
+        return {"fact": fact} | {name: getattr(self, name) for name in _RecordTexts.model_fields}
 
 
-class Compact(Form):
-    """One paraphrase and one neighbour; the prompt is filled in."""
+class _Compact(_Form):
+    """One paraphrase and one neighborhood prompt; the prompt is filled in."""
 
     case_id: int
     prompt: Text
@@ -115,7 +115,7 @@ class Compact(Form):
         }
 
 
-class Flat(Form):
+class _Flat(_Form):
     """A fact alone; spaces before objects and subjects belong to the tokenizer and are taken away."""
 
     case_id: int
@@ -133,10 +133,10 @@ class Flat(Form):
         return {"case_id": self.case_id, "fact": fact}
 
 
-FORMS: dict[str, type[Nested] | type[Compact] | type[Flat]] = {
-    "requested_rewrite": Nested,
-    "ground_truth": Compact,
-    "target_false": Flat,
+FORMS: dict[str, type[_Nested] | type[_Compact] | type[_Flat]] = {
+    "requested_rewrite": _Nested,
+    "ground_truth": _Compact,
+    "target_false": _Flat,
 }
 """Each form by the field that only it has."""
 
@@ -161,15 +161,24 @@ def record_fields(entry: object, number: int | None = None) -> dict[str, Any]:
             f"holds a {type(entry).__name__}{has}: expected a record with requested_rewrite (as in "
             "counterfact.json), ground_truth (the compact form) or target_false (the flat form)"
         )
-    if form is Flat and number is not None and entry.get("case_id") is None:
+    if form is _Flat and number is not None and entry.get("case_id") is None:
         entry = {**entry, "case_id": number}
-    return validated(form, entry).fields()
+    return _validated(form, entry).fields()
+
+
+def check_texts(entry: Mapping[str, Any]) -> None:
+    """Refuse what a `Record` cannot hold besides its fact; every problem is named in one line.
+
+    Raises:
+        InputError: which fields are missing or wrong, and how.
+    """
+    _validated(_RecordTexts, entry)
 
 
 M = TypeVar("M", bound=BaseModel)
 
 
-def validated(form: type[M], entry: Mapping[str, Any]) -> M:
+def _validated(form: type[M], entry: Mapping[str, Any]) -> M:
     """The entry as a `form`; every problem is named in one line.
 
     Raises:

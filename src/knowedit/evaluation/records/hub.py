@@ -8,7 +8,7 @@ from typing import Any
 
 from knowedit.errors import InputError
 from knowedit.evaluation.records.files import Entry
-from knowedit.evaluation.records.record import Reader, Record
+from knowedit.evaluation.records.record import Record, read_entries
 
 
 def load_hub(source: str | Path, split: str | None = None, *, revision: str | None = None) -> list[Record]:
@@ -52,14 +52,15 @@ def _splits(source: str | Path, revision: str | None) -> dict[str, Iterable[Mapp
 
 
 def _records(source: object, splits: Mapping[str, Iterable[Mapping[str, Any]]]) -> Iterator[Record]:
-    reader, number = Reader(), 0
-    for name, rows in splits.items():
-        for row, entry in enumerate(rows):
-            number += 1
-            try:
-                yield reader.read(Entry(row, _present(entry)), number)
-            except InputError as error:
-                raise type(error)(f"{source}, {name}, row {row}: {error}") from None
+    rows = (
+        Entry(f"{name}, row {row}", _present(entry))
+        for name, given in splits.items()
+        for row, entry in enumerate(given)
+    )
+    for item in read_entries(rows):
+        if isinstance(item, InputError):
+            raise type(item)(f"{source}, {item}")
+        yield item
 
 
 def _present(row: Mapping[str, Any]) -> dict[str, Any]:

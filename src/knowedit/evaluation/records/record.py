@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation.records.files import Entry, entries
-from knowedit.evaluation.records.forms import RecordTexts, record_fields, validated
+from knowedit.evaluation.records.forms import check_texts, record_fields
 from knowedit.facts import Fact
 
 TRAIN_FILE = "records_train.json"
@@ -44,7 +44,7 @@ class Record:
     essence_texts: Prompts = None
 
     def __post_init__(self) -> None:
-        validated(RecordTexts, {name: getattr(self, name) for name in RecordTexts.model_fields})
+        check_texts({item.name: getattr(self, item.name) for item in fields(self) if item.name != "fact"})
         true = self.fact.target_true
         if true is not None and self.fact.target_new.strip() == true.strip():
             raise InputError(
@@ -72,38 +72,37 @@ class Record:
             request["relation_id"] = fact.relation
         request |= {"target_new": {"str": fact.target_new}, "target_true": {"str": fact.target_true}}
         request["subject"] = fact.subject
-        names = [name for name in RecordTexts.model_fields if name != "case_id"]
+        names = [item.name for item in fields(self) if item.name not in ("case_id", "fact")]
         texts = {name: list(found) for name in names if (found := getattr(self, name)) is not None}
         return {"case_id": self.case_id, "requested_rewrite": request, **texts}
 
 
-class Reader:
-    """Turns entries into records, one after the other; the same case id twice is an error.
+def read_entries(found: Iterable[Entry]) -> Iterator[Record | InputError]:
+    """The record of each entry; or, where there is none, an error that says where and why.
 
-    The ids seen are kept, and no record is.
+    The case ids seen are kept, since the same one twice is an error, and no record is.
+
+    Args:
+        found: entries in any of the known forms. Their number, from 0, is the case id where the flat form has none.
     """
+    seen: dict[int, int] = {}
+    for number, entry in enumerate(found, start=1):
+        try:
+            item: Record | InputError = _record(entry, number, seen)
+        except InputError as error:
+            where = entry.where if entry.problem else f"record {number} ({entry.where})"
+            item = type(error)(f"{where}: {error}")
+        yield item
 
-    def __init__(self) -> None:
-        self._seen: dict[int, int] = {}
 
-    def read(self, entry: Entry, number: int) -> Record:
-        """The record of an entry.
-
-        Args:
-            entry: from a file.
-            number: which record of the file it is, from 1; one less is the case id where the flat form has none.
-
-        Raises:
-            FileFormatError: it is not JSON, or in no known form.
-            InputError: it is incomplete, or its case id was there before.
-        """
-        if entry.problem:
-            raise FileFormatError(entry.problem)
-        record = Record.from_json(entry.value, number - 1)
-        first = self._seen.setdefault(record.case_id, number)
-        if first != number:
-            raise InputError(f"case_id {record.case_id} was in record {first} already: expected each once")
-        return record
+def _record(entry: Entry, number: int, seen: dict[int, int]) -> Record:
+    if entry.problem:
+        raise FileFormatError(entry.problem)
+    record = Record.from_json(entry.value, number - 1)
+    first = seen.setdefault(record.case_id, number)
+    if first != number:
+        raise InputError(f"case_id {record.case_id} was in record {first} already: expected each once")
+    return record
 
 
 def iter_records(path: str | Path) -> Iterator[Record]:
@@ -115,18 +114,10 @@ def iter_records(path: str | Path) -> Iterator[Record]:
         InputError: there is no such file, or a record is incomplete; the record and its line are named.
         FileFormatError: what is there is not JSON, or no record.
     """
-    reader = Reader()
-    for number, entry in enumerate(entries(path), start=1):
-        try:
-            yield reader.read(entry, number)
-        except InputError as error:
-            where = f"{path}, line {entry.line}" if entry.problem else f"{path}, {place(entry, number)}"
-            raise type(error)(f"{where}: {error}") from None
-
-
-def place(entry: Entry, number: int) -> str:
-    """For instance ``record 3 (line 41)``."""
-    return f"record {number} (line {entry.line})"
+    for item in read_entries(entries(path)):
+        if isinstance(item, InputError):
+            raise type(item)(f"{path}, {item}")
+        yield item
 
 
 def load_records(path: str | Path) -> list[Record]:

@@ -1,16 +1,15 @@
-"""Records from facts and templates: a request, paraphrases, neighbours and generation prompts for each fact."""
+"""Records from facts and templates: a request, paraphrases, neighborhood and generation prompts for each fact."""
 
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from knowedit.errors import InputError
-from knowedit.evaluation.records.compiler.neighbours import draw_neighbours
 from knowedit.evaluation.records.compiler.table import FactTable, Skipped, Triple
-from knowedit.evaluation.records.compiler.targets import draw_target
 from knowedit.evaluation.records.compiler.templates import usable_templates
 from knowedit.evaluation.records.record import Record
 from knowedit.facts import Fact, fill
@@ -21,23 +20,8 @@ NOT_A_FACT = "fact: its texts are no request"
 Templates = Mapping[str, Sequence[str]]
 
 
-@dataclass(frozen=True)
-class CompilerSettings:
-    """How many prompts a record has; the defaults are the paper's.
-
-    Attributes:
-        paraphrases: of the request.
-        neighbours: neighbourhood prompts; a fact with fewer is left out.
-        generations: generation prompts, drawn with replacement, as in Figure 22: ten, of which three differ.
-    """
-
-    paraphrases: int = 2
-    neighbours: int = 10
-    generations: int = 10
-
-    def __post_init__(self) -> None:
-        if min(asdict(self).values()) < 0:
-            raise InputError(f"a record cannot have {min(asdict(self).values())} prompts: give 0 or more")
+EXAMPLES = 5
+"""How many of what was left out for a reason a manifest names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +33,14 @@ class Compiled:
         skipped: what was left out, and why.
         facts: how many distinct facts there were.
         templates: the usable prompts of each relation.
-        settings: how many prompts a record has.
+        sizes: how many prompts of each kind a record has.
     """
 
     records: list[Record]
     skipped: Skipped
     facts: int
     templates: dict[str, list[str]]
-    settings: CompilerSettings
+    sizes: dict[str, int]
 
     def manifest(self) -> dict[str, Any]:
         """The counts, as JSON."""
@@ -65,9 +49,9 @@ class Compiled:
             "facts": self.facts,
             "relations": len({record.fact.relation for record in self.records}),
             "templates": sum(map(len, self.templates.values())),
-            "skipped": dict(sorted(self.skipped.counts.items())),
-            "examples": {reason: list(found) for reason, found in sorted(self.skipped.examples.items())},
-            "settings": asdict(self.settings),
+            "skipped": {reason: len(found) for reason, found in sorted(self.skipped.items())},
+            "examples": {reason: found[:EXAMPLES] for reason, found in sorted(self.skipped.items())},
+            "settings": self.sizes,
         }
 
 
@@ -77,7 +61,9 @@ def compile_records(
     *,
     rng: random.Random,
     generation: Templates | None = None,
-    settings: CompilerSettings | None = None,
+    paraphrases: int = 2,
+    neighbors: int = 10,
+    generations: int = 10,
 ) -> Compiled:
     """One record for each fact that can have one; a reason is counted for each that cannot.
 
@@ -87,21 +73,30 @@ def compile_records(
         rng: draws everything; the same state gives the same records.
         generation: relation to beginnings with ``{}`` for the subject. Without it for a relation, the
             generation prompts of its records are None.
-        settings: how many prompts a record has.
+        paraphrases: how many a record has; this and the next are the paper's by default.
+        neighbors: how many neighborhood prompts a record has; a fact with fewer is left out.
+        generations: how many generation prompts a record has, drawn with replacement, as in Figure 22: ten, of
+            which three differ.
+
+    Raises:
+        InputError: a negative number of prompts.
     """
-    chosen, skipped = settings or CompilerSettings(), Skipped()
+    sizes = {"paraphrases": paraphrases, "neighbors": neighbors, "generations": generations}
+    if min(sizes.values()) < 0:
+        raise InputError(f"a record cannot have {min(sizes.values())} prompts: give 0 or more")
+    skipped: Skipped = defaultdict(list)
     table = FactTable(facts, skipped)
-    usable = usable_templates(templates, skipped, chosen.paraphrases + 1)
-    compiler = _Compiler(table, usable, generation or {}, chosen, rng)
+    usable = usable_templates(templates, skipped, paraphrases + 1)
+    compiler = _Compiler(table, usable, generation or {}, sizes, rng)
     records: list[Record] = []
     for fact in table.triples:
         try:
             records.append(compiler.record(len(records), fact))
         except InputError as error:
-            skipped.add(NOT_A_FACT, f"{' '.join(fact)}: {error}")
+            skipped[NOT_A_FACT].append(f"{' '.join(fact)}: {error}")
         except ValueError as reason:
-            skipped.add(str(reason), " ".join(fact))
-    return Compiled(records, skipped, len(table.triples), usable, chosen)
+            skipped[str(reason)].append(" ".join(fact))
+    return Compiled(records, skipped, len(table.triples), usable, sizes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +104,7 @@ class _Compiler:
     table: FactTable
     templates: Templates
     generation: Templates
-    settings: CompilerSettings
+    sizes: Mapping[str, int]
     rng: random.Random
 
     def record(self, case_id: int, fact: Triple) -> Record:
@@ -122,9 +117,9 @@ class _Compiler:
         subject, relation, true = fact
         if not (templates := self.templates.get(relation, ())):
             raise ValueError(NO_TEMPLATES)
-        new = draw_target(self.table, subject, relation, self.rng)
-        prompt, *others = self.rng.sample(templates, 1 + self.settings.paraphrases)
-        near = draw_neighbours(self.table, fact, new, templates, self.settings.neighbours, self.rng)
+        new = self.table.draw_target(subject, relation, self.rng)
+        prompt, *others = self.rng.sample(templates, 1 + self.sizes["paraphrases"])
+        near = self.table.draw_neighborhood(fact, new, templates, self.sizes["neighbors"], self.rng)
         return Record(
             case_id=case_id,
             fact=Fact(subject, prompt, new, true, relation),
@@ -136,5 +131,5 @@ class _Compiler:
     def _beginnings(self, subject: str, relation: str) -> tuple[str, ...] | None:
         if not (given := self.generation.get(relation, ())):
             return None
-        drawn = self.rng.choices(given, k=self.settings.generations)
+        drawn = self.rng.choices(given, k=self.sizes["generations"])
         return tuple(fill(template, subject) for template in drawn)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,7 @@ def read_facts(path: str | Path) -> list[Triple]:
         InputError: there is no such file, or a row lacks a field; file and line are named.
         FileFormatError: a row is not JSON.
     """
-    return [_fact(file, line, row) for file in _files(path) for line, row in _rows(file)]
+    return [_fact(file, where, row) for file in _files(path) for where, row in _rows(file)]
 
 
 def read_templates(path: str | Path) -> dict[str, list[str]]:
@@ -59,20 +58,6 @@ def read_templates(path: str | Path) -> dict[str, list[str]]:
     return found
 
 
-def source_digest(path: str | Path) -> str:
-    """The SHA-256 of a file, or of the names and contents of the files that are read of a folder.
-
-    Raises:
-        InputError: there is no such file.
-    """
-    found, source = hashlib.sha256(), Path(path)
-    if not source.is_dir():
-        return hashlib.sha256(_files(source)[0].read_bytes()).hexdigest()
-    for file in _files(source):
-        found.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return found.hexdigest()
-
-
 def _files(path: str | Path) -> list[Path]:
     source = Path(path)
     found = sorted(source.glob("*.jsonl")) if source.is_dir() else [source]
@@ -81,26 +66,26 @@ def _files(path: str | Path) -> list[Path]:
     return found
 
 
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for entry in entries(file):
         if entry.problem or not isinstance(entry.value, dict):
             problem = entry.problem or f"holds a {type(entry.value).__name__}, expected an object"
-            raise FileFormatError(f"{file}, line {entry.line}: {problem}")
-        yield entry.line, entry.value
+            raise FileFormatError(f"{file}, {entry.where}: {problem}")
+        yield entry.where, entry.value
 
 
-def _fact(file: Path, line: int, row: dict[str, Any]) -> Triple:
+def _fact(file: Path, where: str, row: dict[str, Any]) -> Triple:
     subject, thing = (next((row[name] for name in names if name in row), None) for names in FIELDS)
     found = {"subject": subject, "relation": row.get("relation", file.stem), "object": thing}
     for name, value in found.items():
         if not isinstance(value, str) or not value.strip():
-            raise InputError(f"{file}, line {line}: {name} is {value!r}, expected text")
+            raise InputError(f"{file}, {where}: {name} is {value!r}, expected text")
     return str(subject), str(found["relation"]), str(thing)
 
 
-def _pattern(file: Path, line: int, row: dict[str, Any]) -> str:
+def _pattern(file: Path, where: str, row: dict[str, Any]) -> str:
     if not isinstance(found := row.get(PATTERN), str):
-        raise InputError(f"{file}, line {line}: {PATTERN} is {found!r}, expected text")
+        raise InputError(f"{file}, {where}: {PATTERN} is {found!r}, expected text")
     return found
 
 

@@ -20,7 +20,7 @@ SAME = "template: the same as another without its end"
 TOO_FEW = "relation: fewer than three templates"
 
 
-def cut_template(pattern: str) -> str:
+def _cut(pattern: str) -> str:
     """ParaRel's ``[X] plays the [Y].`` as the prompt ``{} plays the``.
 
     Raises:
@@ -43,12 +43,12 @@ def usable_templates(
 
     Args:
         patterns: relation to its templates, in ParaRel's form.
-        skipped: counts what is left out, by reason.
+        skipped: takes what is left out, by reason.
         needed: the least number of prompts a relation must have.
     """
     found = {relation: _of_relation(relation, given, skipped) for relation, given in patterns.items()}
     for relation in [name for name, prompts in found.items() if len(prompts) < needed]:
-        skipped.add(TOO_FEW, relation)
+        skipped[TOO_FEW].append(relation)
         del found[relation]
     return found
 
@@ -57,12 +57,12 @@ def _of_relation(relation: str, patterns: Iterable[str], skipped: Skipped) -> li
     prompts: list[str] = []
     for pattern in patterns:
         try:
-            prompt = cut_template(pattern)
+            prompt = _cut(pattern)
         except ValueError as error:
-            skipped.add(str(error), f"{relation}: {pattern}")
+            skipped[str(error)].append(f"{relation}: {pattern}")
             continue
         if prompt in prompts:
-            skipped.add(SAME, f"{relation}: {pattern}")
+            skipped[SAME].append(f"{relation}: {pattern}")
         else:
             prompts.append(prompt)
     return prompts
