@@ -75,7 +75,7 @@ def test_a_listed_fact_is_known(run):
 def test_edit_writes_a_small_file_that_changes_the_answer(run, edit_file, record):
     path, said = edit_file
     assert path.stat().st_size == said["bytes"] < 100_000
-    assert said["before"]["says"] == record.fact.target_true.split()[0]
+    assert said["before"]["predicts"] == record.fact.target_true.split()[0]
     assert said["after"]["target_new"] > 0.5 > said["before"]["target_new"]
     prompt = record.fact.text
     edited = run("generate", "--edit", path, "--prompt", prompt, "--max-new-tokens", "4").stdout

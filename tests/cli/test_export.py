@@ -29,7 +29,7 @@ def files(tmp_path_factory):
     """An edit, another on top of it, a dense one, and what was said of the first two."""
     folder = tmp_path_factory.mktemp("edits")
     below, above, whole = (folder / name for name in ("below", "above", "whole"))
-    said = [edit(below, "Zoma Sel", "{} plays the", "cello"), edit(above, *OTHER, "--stack", below)]
+    said = [edit(below, "Zoma Sel", "{} plays the", "cello"), edit(above, *OTHER, "--edit", below)]
     lm = load(MODEL)
     change = 0.01 * torch.randn(lm.width, lm.inner_width, generator=torch.Generator().manual_seed(0))
     fact = Fact("Zoma Sel", "{} plays the", "flute")
@@ -57,7 +57,7 @@ def test_an_edit_on_a_stack_builds_on_it(files):
     assert said["after"]["target_new"] > said["before"]["target_new"]
     lm = load(MODEL)
     with below.applied(lm):
-        assert said["before"]["says"] == _says(lm, f"{OTHER[1].replace('{}', OTHER[0])}")
+        assert said["before"]["predicts"] == _says(lm, f"{OTHER[1].replace('{}', OTHER[0])}")
 
 
 def _says(lm, prompt: str) -> str:
@@ -198,6 +198,6 @@ def test_an_earlier_export_is_replaced_if_forced(run, files, tmp_path):
 
 def test_a_bad_stack_is_refused_before_any_work(run, files, tmp_path):
     request = ["--subject", "Ann", "--prompt", "{} plays the", "--target-new", "cello", "--out", "e"]
-    one_line(run("edit", *request, "--stack", "none", code=2), "no file")
-    one_line(run("edit", *request, "--stack", files["above"], code=2), "not applied")
+    one_line(run("edit", *request, "--edit", "none", code=2), "no file")
+    one_line(run("edit", *request, "--edit", files["above"], code=2), "not applied")
     assert list(tmp_path.iterdir()) == []

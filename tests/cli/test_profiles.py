@@ -68,7 +68,7 @@ def test_edit_takes_a_profile_and_says_so(tmp_path):
     found = json.loads(result.output)
     assert found["settings"]["kl_factor"] == 0.0625
     assert found["settings"]["layer"] == 4
-    assert found["after"]["says"] == "cello"
+    assert found["after"]["predicts"] == "cello"
 
 
 def test_an_unknown_profile_is_refused_and_nothing_written(tmp_path):
@@ -90,7 +90,7 @@ def test_edit_takes_statistics_of_its_layer_alone(tmp_path):
     assert CliRunner().invoke(app, words).exit_code == 0
     (moment,) = folder.glob("second_moment_4*")
     result, _ = edited(tmp_path, "--layer", "4", "--statistics", str(moment))
-    assert json.loads(result.output)["after"]["says"] == "cello"
+    assert json.loads(result.output)["after"]["predicts"] == "cello"
     result, _ = edited(tmp_path, "--layer", "5", "--statistics", str(moment), "--force")
     assert result.exit_code == 2
     assert "its layer is 4, expected 5" in result.stderr

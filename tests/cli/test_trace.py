@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from knowedit.cli.heat import heat_table
-from knowedit.cli.windows import parse_window
+from knowedit.cli.choices import trace_settings
+from knowedit.cli.heat import heat_lines
 from knowedit.errors import InputError
 from knowedit.models import load
 from knowedit.tracing import GaussianNoise, Trace, TraceSettings, Window, causal_trace
@@ -26,7 +26,7 @@ def test_the_numbers_are_those_of_causal_trace(run):
 
 
 def test_all_parts_write_data_and_a_picture(run, tmp_path):
-    text = run(*ARGUMENTS, "--part", "all", "--out", "t.safetensors", "--out", "t.svg").stdout
+    text = run(*ARGUMENTS, "--part", "all", "--out", "t.safetensors", "--figure", "t.svg").stdout
     traces = [Trace.load(tmp_path / f"t-{part}.safetensors") for part in ("hidden", "mlp", "attention")]
     assert [trace.settings.window for trace in traces] == [Window(), Window(1, 1), Window(1, 1)]
     assert all(torch.equal(trace.noise, traces[0].noise) for trace in traces)
@@ -66,9 +66,10 @@ def test_an_answer_that_is_not_predicted_is_a_warning_and_is_traced(run):
         (("--window", "wide"), "paper, released, depth"),
         (("--window", "-1,1"), "paper, released, depth"),
         (("--window", "0"), "give at least 1"),
-        (("--out", "t.gif"), ".safetensors for data"),
-        (("--out", "no/t.png"), "does not exist"),
-        (("--out", "there.png"), "exists already"),
+        (("--out", "t.png"), "expected .safetensors"),
+        (("--figure", "t.gif"), "one of .png, .svg, .pdf"),
+        (("--figure", "no/t.png"), "does not exist"),
+        (("--figure", "there.png"), "exists already"),
         (("--edit", "none.safetensors"), "no file"),
     ],
     ids=str,
@@ -76,7 +77,8 @@ def test_an_answer_that_is_not_predicted_is_a_warning_and_is_traced(run):
 def test_mistakes_are_one_line_and_write_nothing(run, tmp_path, change, words):
     (tmp_path / "there.png").write_bytes(b"")
     arguments = [a for a in ARGUMENTS if "--substitute" not in change or a not in ("--draws", "2")]
-    result = run(*arguments, "--out", "x.safetensors", *change, code=2)
+    data = () if "--out" in change else ("--out", "x.safetensors")
+    result = run(*arguments, *data, *change, code=2)
     assert result.stderr.startswith("error:")
     assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
@@ -87,6 +89,11 @@ def test_a_subject_that_is_not_there(run):
     result = run("trace", "Nobody plays the", "--subject", "Zoma Sel", code=2)
     assert "Zoma Sel" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def window_of(text: str) -> Window:
+    """What ``--window text`` is in a model of 12 layers."""
+    return trace_settings(text, None, None, noise=None, relative_noise=None)("mlp", 12, "1").window
 
 
 @pytest.mark.parametrize(
@@ -100,20 +107,21 @@ def test_a_subject_that_is_not_there(run):
     ],
 )
 def test_windows(text, window):
-    assert parse_window(text, 12) == window
+    assert window_of(text) == window
 
 
 @pytest.mark.parametrize("text", ["", "1,2,3", "a,b", "²", "1.5"])
 def test_unknown_windows(text):
     with pytest.raises(InputError):
-        parse_window(text, 12)
+        window_of(text)
 
 
 @pytest.mark.parametrize(("layers", "width"), [(12, 80), (28, 80), (48, 80), (96, 80), (12, 40)])
 def test_the_table_fits_the_terminal(layers, width, tiny_trace):
-    lines = [line.plain for line in heat_table(tiny_trace(layers), width)]
-    assert max(len(line) for line in lines) <= width
-    assert len(lines) == 3 + 4
+    lines = [line.plain for line in heat_lines(tiny_trace(layers), width)]
+    best = lines.index("best layer at the best tokens:")
+    assert max(len(line) for line in lines[:best]) <= width
+    assert best == 3 + 4
 
 
 @pytest.fixture

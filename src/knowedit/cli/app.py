@@ -84,6 +84,12 @@ class _Commands(TyperGroup):
             log.debug(traceback.format_exc())
             stderr.print(f"[bold red]error:[/] {escape(' '.join(str(error).split()))}")
             raise typer.Exit(2) from None
+        except typer.BadParameter as error:
+            where = getattr(error.ctx, "command_path", "knowedit")
+            stderr.print(
+                f"[bold red]error:[/] {escape(' '.join(error.format_message().split()))} See {where} --help."
+            )
+            raise typer.Exit(2) from None
         except KeyboardInterrupt:
             stderr.print("stopped")
             raise typer.Exit(INTERRUPTED) from None

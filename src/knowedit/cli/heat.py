@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from knowedit.tracing import Trace
+if TYPE_CHECKING:
+    from knowedit.tracing import Trace
 
 LABEL = 16
 BEST = 3
@@ -16,16 +18,13 @@ LIGHT, DARK = (252, 240, 230), (59, 15, 112)
 PART = {"hidden": "hidden states", "mlp": "MLP outputs", "attention": "attention outputs"}
 
 
-def total(trace: Trace) -> str:
-    """The three numbers of the whole trace."""
-    return (
-        f"P(answer): clean {trace.clean:.3f}, corrupted {trace.corrupted:.3f}, "
-        f"total effect {trace.total_effect:+.3f}"
-    )
+def heat_lines(trace: Trace, width: int) -> Iterator[Text]:
+    """A table of at most ``width`` columns, in percent or, with many layers, in tenths; and its best cells."""
+    yield from _table(trace, width)
+    yield from _best_cells(trace)
 
 
-def heat_table(trace: Trace, width: int) -> Iterator[Text]:
-    """Lines of at most ``width`` columns: percent in each cell, or tenths where there are many layers."""
+def _table(trace: Trace, width: int) -> Iterator[Text]:
     room = max(1, width - LABEL - 1)
     cell = max(1, min(WIDEST, room // trace.n_layers))
     step = 1 if cell > 1 else -(-trace.n_layers // room)
@@ -82,7 +81,7 @@ def _style(share: float) -> str:
     return f"{'white' if share > 0.5 else 'black'} on rgb({red},{green},{blue})"
 
 
-def best_cells(trace: Trace) -> Iterator[Text]:
+def _best_cells(trace: Trace) -> Iterator[Text]:
     """The cells that bring back most, at different tokens."""
     restored = trace.restored
     tokens = restored.max(dim=1).values.argsort(descending=True)[:BEST].tolist()

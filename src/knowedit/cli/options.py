@@ -118,7 +118,7 @@ Window = Annotated[
     str | None,
     typer.Option(
         help="Layers restored together: paper, released, depth, a number, or A,B for A below and B above. "
-        "By default one for hidden states, depth for MLP and attention."
+        "By default one; depth for MLP and attention in `trace-average` and with --part all."
     ),
 ]
 Sever = Annotated[

@@ -3,196 +3,160 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
-from knowedit.cli.heat import best_cells, heat_table, total
-from knowedit.cli.noise import chosen_noise
-from knowedit.cli.options import DEFAULT_MODEL, Json, Model, Seed
-from knowedit.cli.output import console, print_json, stderr
-from knowedit.cli.stack import load_edits, stacked
-from knowedit.cli.windows import parse_window
-from knowedit.errors import InputError
-from knowedit.models import LanguageModel, fingerprint, load
-from knowedit.tracing import (
-    Corruption,
-    Part,
-    Severed,
-    Substitution,
-    Trace,
-    TraceSettings,
-    UnpredictedAnswer,
+import knowedit
+from knowedit.cli.choices import trace_settings
+from knowedit.cli.heat import heat_lines
+from knowedit.cli.options import (
+    DEFAULT_MODEL,
+    Device,
+    Draws,
+    Dtype,
+    Edits,
+    Figure,
+    Force,
+    Json,
+    Model,
+    Noise,
+    RelativeNoise,
+    Seed,
+    Sever,
     Window,
-    causal_trace,
 )
+from knowedit.cli.output import check_outputs, console, print_json, progress, stderr
+from knowedit.cli.stack import stacked
 
-DATA = ".safetensors"
-PARTS: tuple[Part, ...] = get_args(Part)
+if TYPE_CHECKING:
+    from knowedit.tracing import Part, Trace, TraceSettings
 
-
-@dataclass(frozen=True)
-class TraceRequest:
-    """The options of ``knowedit trace``.
-
-    Attributes:
-        part: a part, or ``all``.
-        window: as typed, or None.
-        edits: edit files that are applied first.
-        out: data and pictures to write.
-    """
-
-    model: str
-    prompt: str
-    subject: str
-    answer: str | None
-    part: str
-    window: str | None
-    sever: Severed | None
-    noise: float | None
-    relative_noise: float | None
-    substitute: str | None
-    draws: int | None
-    seed: int
-    edits: tuple[Path, ...]
-    out: tuple[Path, ...]
-    force: bool
-
-    @property
-    def parts(self) -> list[Part]:
-        """The parts that are traced."""
-        return [part for part in PARTS if self.part in (part, "all")]
-
-    def corruption(self) -> Corruption:
-        """The one corruption that was asked for.
-
-        Raises:
-            InputError: two of them, or ν <= 0.
-        """
-        given = (self.noise, self.relative_noise, self.substitute)
-        if sum(value is not None for value in given) > 1:
-            raise InputError("give only one of --noise, --relative-noise and --substitute")
-        if self.substitute is not None:
-            return Substitution(self.substitute)
-        return chosen_noise(self.noise, self.relative_noise)
-
-    def window_for(self, part: Part, n_layers: int) -> Window:
-        """The window of one part: with ``all``, the paper's single states and windows of sublayers."""
-        if self.part == "all" and part == "hidden":
-            return Window()
-        typed = ("depth" if self.part == "all" else "1") if self.window is None else self.window
-        return parse_window(typed, n_layers).check(n_layers)
-
-    def data_files(self, path: Path) -> list[Path]:
-        """The files of one ``--out`` for data: one for each part."""
-        if self.part != "all":
-            return [path]
-        return [path.with_name(f"{path.stem}-{part}{path.suffix}") for part in self.parts]
-
-    def check_out(self) -> None:
-        """Refuse before any work what could not, or should not, be written.
-
-        Raises:
-            InputError: an unknown suffix, no such folder, or a file that exists.
-        """
-        from knowedit.tracing.figures import SUFFIXES
-
-        for path in self.out:
-            if path.suffix.lower() not in (DATA, *SUFFIXES):
-                raise InputError(
-                    f"{path} ends with {path.suffix!r}, expected {DATA} for data or {', '.join(SUFFIXES)} "
-                    "for a picture: change its name"
-                )
-            if not path.parent.is_dir():
-                raise InputError(f"the folder {path.parent} does not exist: create it, or give another --out")
-            files = self.data_files(path) if path.suffix.lower() == DATA else [path]
-            for file in files:
-                if file.is_dir() or (file.exists() and not self.force):
-                    raise InputError(f"{file} exists already: give another --out, or --force to replace it")
+PARTS: Sequence[Part] = ("hidden", "mlp", "attention")
 
 
-def run_trace(request: TraceRequest, *, as_json: bool) -> None:
+def trace(
+    prompt: Annotated[str, typer.Argument(help="The text up to the answer, with {} for the subject.")],
+    subject: Annotated[str, typer.Option(help="Whose tokens are corrupted.")],
+    model: Model = DEFAULT_MODEL,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    answer: Annotated[
+        str | None, typer.Option(help="The object; by default what the model predicts.")
+    ] = None,
+    part: Annotated[
+        Literal["hidden", "mlp", "attention", "all"], typer.Option(help="What is restored.")
+    ] = "hidden",
+    window: Window = None,
+    sever: Sever = None,
+    noise: Noise = None,
+    relative_noise: RelativeNoise = None,
+    substitute: Annotated[
+        str | None, typer.Option(help="Corrupt by this subject, of as many tokens, instead of by noise.")
+    ] = None,
+    draws: Draws = None,
+    seed: Seed = 0,
+    edits: Edits = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The data to write, .safetensors; with --part all a file for each part."),
+    ] = None,
+    figure: Figure = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
     """Trace, write what was asked for, and print the numbers."""
-    request.check_out()
-    corruption = request.corruption()
-    edits = load_edits(request.edits)
-    with stderr.status("loading the model"):
-        lm = load(request.model)
-    with stacked(lm, edits), warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always", UnpredictedAnswer)
-        traces = _traces(request, lm, corruption)
-    _tell(heard)
-    written = _write(request, traces)
+    from knowedit.editing import Edit
+    from knowedit.models import fingerprint
+
+    files = _data_files(out, part)
+    check_outputs(force=force, suffix=".safetensors", out=files, figure=figure)
+    settings = trace_settings(
+        window, sever, draws, noise=noise, relative_noise=relative_noise, substitute=substitute
+    )
+    applied = [Edit.load(file) for file in edits or ()]
+    with progress(f"opening {model}"):
+        lm = knowedit.load(model, device=device, dtype=dtype)
+    with stacked(lm, applied), _warnings_shown(), progress("tracing") as tell:
+        digest = fingerprint(lm, with_edits=True).digest
+        traces = []
+        for own in _settings(part, lm.n_layers, settings):
+            tell(text=f"tracing: {own.part}")
+            traces.append(
+                knowedit.causal_trace(
+                    lm, prompt, subject, answer=answer, settings=own, seed=seed, digest=digest
+                )
+            )
+    written = _write(traces, files, figure)
     if as_json:
-        found = [as_dict(trace) for trace in traces]
-        print_json(
-            {"traces": found, "edits": list(map(str, request.edits)), "written": list(map(str, written))}
-        )
+        shown = [_as_json(one) for one in traces]
+        print_json({"traces": shown, "edits": [str(file) for file in edits or ()], "written": written})
         return
     _print(traces)
     for path in written:
-        console.print(f"written to {escape(str(path))}", soft_wrap=True)
+        console.print(f"written to {escape(path)}", soft_wrap=True)
 
 
-def _traces(request: TraceRequest, lm: LanguageModel, corruption: Corruption) -> list[Trace]:
-    """One trace for each part, all with the same noise."""
-    windows = {part: request.window_for(part, lm.n_layers) for part in request.parts}
-    digest = fingerprint(lm, with_edits=True).digest
-    found = []
-    for part, window in windows.items():
-        with stderr.status(f"tracing: {part}"):
-            found.append(
-                causal_trace(
-                    lm,
-                    request.prompt,
-                    request.subject,
-                    answer=request.answer,
-                    settings=TraceSettings(part, window, request.sever, corruption, request.draws),
-                    seed=request.seed,
-                    digest=digest,
-                )
-            )
-    return found
+def _data_files(out: Path | None, part: str) -> list[Path]:
+    """The files of ``--out``: one for each part."""
+    if out is None or part != "all":
+        return [] if out is None else [out]
+    return [out.with_name(f"{out.stem}-{own}{out.suffix}") for own in PARTS]
 
 
-def _tell(heard: list[warnings.WarningMessage]) -> None:
+def _settings(
+    part: Part | Literal["all"], n_layers: int, settings: Callable[[Part, int, str], TraceSettings]
+) -> list[TraceSettings]:
+    """How each part is traced; with all of them hidden states are restored one at a time, as in the paper."""
+    from knowedit.tracing import Window
+
+    if part != "all":
+        return [settings(part, n_layers, "1")]
+    hidden, *others = (settings(own, n_layers, "depth") for own in PARTS)
+    return [replace(hidden, window=Window()), *others]
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    from knowedit.tracing import UnpredictedAnswer
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", UnpredictedAnswer)
+        yield
     for text in dict.fromkeys(str(warning.message) for warning in heard):
         stderr.print(f"[yellow]warning:[/] {escape(' '.join(text.split()))}")
 
 
-def _write(request: TraceRequest, traces: list[Trace]) -> list[Path]:
+def _write(traces: Sequence[Trace], files: Sequence[Path], figure: Path | None) -> list[str]:
     from knowedit.tracing.figures import heat_map, save
 
-    written: list[Path] = []
-    for path in request.out:
-        if path.suffix.lower() == DATA:
-            files = request.data_files(path)
-            for trace, file in zip(traces, files, strict=True):
-                trace.save(file)
-            written += files
-        else:
-            save(heat_map(*traces), path)
-            written.append(path)
-    return written
+    for trace, file in zip(traces, files, strict=bool(files)):
+        trace.save(file)
+    if figure is not None:
+        save(heat_map(*traces), figure)
+    return [str(path) for path in (*files, figure) if path is not None]
 
 
-def _print(traces: list[Trace]) -> None:
+def _print(traces: Sequence[Trace]) -> None:
     first = traces[0]
     console.print(f"[bold]{escape(first.text)}[/] … {escape(first.answer.strip())}", soft_wrap=True)
-    console.print(total(first))
+    console.print(
+        f"P(answer): clean {first.clean:.3f}, corrupted {first.corrupted:.3f}, "
+        f"total effect {first.total_effect:+.3f}"
+    )
     for trace in traces:
         console.print()
-        for line in heat_table(trace, console.width):
+        for line in heat_lines(trace, console.width):
             console.print(line, no_wrap=True)
-        for line in best_cells(trace):
-            console.print(line)
 
 
-def as_dict(trace: Trace) -> dict[str, Any]:
-    """A trace as JSON, without the single draws."""
+def _as_json(trace: Trace) -> dict[str, Any]:
+    """A trace without the single draws."""
     return {
         "model": trace.provenance.model,
         "digest": trace.provenance.digest,
@@ -209,62 +173,3 @@ def as_dict(trace: Trace) -> dict[str, Any]:
         "total_effect": trace.total_effect,
         "restored": trace.restored.tolist(),
     }
-
-
-def trace(
-    prompt: Annotated[str, typer.Argument(help="The text up to the answer, with {} for the subject.")],
-    subject: Annotated[str, typer.Option(help="Whose tokens are corrupted.")],
-    model: Model = DEFAULT_MODEL,
-    answer: Annotated[str | None, typer.Option(help="The object; by default what the model says.")] = None,
-    part: Annotated[
-        Literal["hidden", "mlp", "attention", "all"], typer.Option(help="What is restored.")
-    ] = "hidden",
-    window: Annotated[
-        str | None,
-        typer.Option(
-            help="Layers restored together: paper, released, depth, a number, or A,B for A below and B above. "
-            "By default one; with --part all, depth for MLP and attention."
-        ),
-    ] = None,
-    sever: Annotated[
-        Literal["mlp", "attention"] | None,
-        typer.Option(help="Hold this part corrupted at the last subject token."),
-    ] = None,
-    noise: Annotated[float | None, typer.Option(help="Standard deviation of the noise, ν.")] = None,
-    relative_noise: Annotated[
-        float | None, typer.Option(help="ν as a multiple of the subject embeddings' deviation; by default 3.")
-    ] = None,
-    substitute: Annotated[
-        str | None, typer.Option(help="Corrupt by this subject, of as many tokens, instead of by noise.")
-    ] = None,
-    draws: Annotated[int | None, typer.Option(min=1, help="Noise samples; by default 10.")] = None,
-    seed: Seed = 0,
-    edit: Annotated[
-        list[Path] | None, typer.Option(help="An edit file to apply first; may be given several times.")
-    ] = None,
-    out: Annotated[
-        list[Path] | None,
-        typer.Option(help="Data (.safetensors) or a picture (.png, .svg, .pdf); may be given several times."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Find where a fact is: corrupt the subject, restore one part at a time, and see what brings the answer back."""
-    request = TraceRequest(
-        model=model,
-        prompt=prompt,
-        subject=subject,
-        answer=answer,
-        part=part,
-        window=window,
-        sever=sever,
-        noise=noise,
-        relative_noise=relative_noise,
-        substitute=substitute,
-        draws=draws,
-        seed=seed,
-        edits=tuple(edit or ()),
-        out=tuple(out or ()),
-        force=force,
-    )
-    run_trace(request, as_json=as_json)

@@ -2,153 +2,101 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress, TaskID
 from rich.table import Table
 
+import knowedit
+from knowedit.cli.choices import trace_settings
 from knowedit.cli.known import known_facts
-from knowedit.cli.noise import chosen_noise
-from knowedit.cli.options import DEFAULT_MODEL, Json, Model, Seed
-from knowedit.cli.output import INTERRUPTED, console, counting_bar, percent, print_json, stderr
-from knowedit.cli.windows import parse_window
-from knowedit.errors import InputError
-from knowedit.intervals import Interval
-from knowedit.models import LanguageModel, load
-from knowedit.tracing import (
-    AverageTrace,
-    Corruption,
-    KnownFact,
+from knowedit.cli.options import (
+    DEFAULT_MODEL,
+    Device,
+    Draws,
+    Dtype,
+    Figure,
+    Force,
+    Json,
+    Limit,
+    Model,
+    Noise,
     Part,
-    Severed,
-    TraceRun,
-    TraceSettings,
-    figures,
-    load_known_facts,
+    RelativeNoise,
+    RunFolder,
+    Seed,
+    Sever,
+    Window,
 )
-from knowedit.tracing.trace_run import AVERAGE
+from knowedit.cli.output import check_outputs, console, print_json, progress, stderr
+
+if TYPE_CHECKING:
+    from knowedit.intervals import Interval
+    from knowedit.tracing import AverageTrace
+
+SCORES = {
+    "clean": "clean",
+    "corrupted": "corrupted",
+    "total_effect": "clean minus corrupted",
+    "best_last_subject": "each fact's best at the last subject token",
+    "best_anywhere": "each fact's best anywhere",
+}
 
 
-@dataclass(frozen=True)
-class AverageRequest:
-    """The options of ``knowedit trace-average``."""
+def trace_average(
+    out: RunFolder,
+    model: Model = DEFAULT_MODEL,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    facts: Annotated[
+        Path | None,
+        typer.Option(
+            help="A list of `knowedit known`, or known_1000.json; by default the model's own records."
+        ),
+    ] = None,
+    limit: Limit = 100,
+    part: Part = "hidden",
+    window: Window = None,
+    sever: Sever = None,
+    noise: Noise = None,
+    relative_noise: RelativeNoise = None,
+    draws: Draws = None,
+    seed: Seed = 0,
+    figure: Figure = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Trace, resume, or find it done; then print what was found."""
+    from knowedit.tracing import TraceRun, load_known_facts
+    from knowedit.tracing.figures import average_lines, save
+    from knowedit.tracing.trace_run import AVERAGE
 
-    model: str
-    device: str
-    facts: Path | None
-    limit: int
-    part: str
-    window: str | None
-    sever: str | None
-    noise: float | None
-    relative_noise: float | None
-    draws: int | None
-    seed: int
-    out: Path
-    picture: Path | None
-
-    def corruption(self) -> Corruption:
-        """The noise.
-
-        Raises:
-            InputError: two of them, or one that is not positive.
-        """
-        if self.noise is not None and self.relative_noise is not None:
-            raise InputError("--noise and --relative-noise were both given: give one of them")
-        return chosen_noise(self.noise, self.relative_noise)
-
-    def settings(self, n_layers: int) -> TraceSettings:
-        """How each fact is traced; single states and windows of sublayers where no window is given.
-
-        Raises:
-            InputError: a value that no trace could use.
-        """
-        usual = "1" if self.part == "hidden" else "depth"
-        return TraceSettings(
-            part=cast(Part, self.part),
-            window=parse_window(usual if self.window is None else self.window, n_layers).check(n_layers),
-            sever=cast("Severed | None", self.sever),
-            corruption=self.corruption(),
-            draws=self.draws,
-        )
-
-    def known_facts(self, lm: LanguageModel) -> list[KnownFact]:
-        """The first ``limit`` facts of the file, or of those of the model's own records that it knows.
-
-        Raises:
-            InputError: there are none.
-        """
-        if self.facts is None:
-            return known_facts(lm, None, self.limit)
-        return load_known_facts(self.facts)[: self.limit]
-
-
-def run_trace_average(request: AverageRequest, *, as_json: bool) -> None:
-    """Trace, or go on, or find it done; then say what was found."""
-    _check_picture(request.picture)
-    request.corruption()
-    with stderr.status("reading the model"):
-        lm = load(request.model, device=request.device)
-    settings = request.settings(lm.n_layers)
-    run = TraceRun(request.out, lm, request.known_facts(lm), settings, seed=request.seed)
-    average = _watched(run)
-    written = [request.out / AVERAGE]
-    if request.picture is not None:
-        _draw(average, request.picture)
-        written.append(request.picture)
+    check_outputs(force=force, figure=figure)
+    settings = trace_settings(window, sever, draws, noise=noise, relative_noise=relative_noise)
+    listed = None if facts is None else load_known_facts(facts)
+    with progress(f"opening {model}"):
+        lm = knowedit.load(model, device=device, dtype=dtype)
+    how = settings(part, lm.n_layers, "1" if part == "hidden" else "depth")
+    asked = known_facts(lm, None, limit) if listed is None else listed[:limit]
+    run = TraceRun(out, lm, asked, how, seed=seed)
+    with progress("tracing", "facts", kept=f"every finished fact is kept in {out}") as tell:
+        average = run.run(lambda done, of, failed: tell(done, of, note=f"{failed} failed" if failed else ""))
+    written = [str(out / AVERAGE)]
+    if figure is not None:
+        save(average_lines(average), figure)
+        written.append(str(figure))
     if as_json:
-        print_json(as_dict(average, run.failures) | {"written": [str(path) for path in written]})
+        print_json(_as_json(average, run.failures) | {"written": written})
         return
     _print(average, run.failures)
     for path in written:
-        console.print(f"written to {escape(str(path))}")
+        console.print(f"written to {escape(path)}")
 
 
-def _check_picture(path: Path | None) -> None:
-    if path is None:
-        return
-    if path.suffix.lower() not in figures.SUFFIXES:
-        raise InputError(f"{path} ends with {path.suffix!r}: expected one of {', '.join(figures.SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist: create it, or give another --picture")
-
-
-def _draw(average: AverageTrace, path: Path) -> None:
-    figures.save(figures.average_lines(average), path)
-
-
-def _watched(run: TraceRun) -> AverageTrace:
-    with counting_bar("facts") as bar:
-        watch = _Watch(bar)
-        try:
-            return run.run(watch)
-        except KeyboardInterrupt:
-            bar.stop()
-            stderr.print(f"stopped after {watch.done} of {len(run.facts)} facts: the same command resumes")
-            raise typer.Exit(INTERRUPTED) from None
-
-
-class _Watch:
-    """Draws a run's progress; the bar begins where an earlier process stopped."""
-
-    def __init__(self, bar: Progress):
-        self._bar = bar
-        self._task: TaskID | None = None
-        self.done = 0
-
-    def __call__(self, done: int, total: int, failed: int) -> None:
-        if self._task is None:
-            self._task = self._bar.add_task("tracing", total=total, completed=done, note="")
-        self.done = done
-        self._bar.update(self._task, completed=done, note=f", {failed} failed" if failed else "")
-
-
-def as_dict(found: AverageTrace, failures: dict[int, str]) -> dict[str, Any]:
-    """A run's result as JSON; where there is one fact, intervals are null."""
+def _as_json(found: AverageTrace, failures: dict[int, str]) -> dict[str, Any]:
+    """A run's result; where there is one fact, intervals are null."""
     peaks = ((role, *found.peak(role)) for role in found.roles)
     return {
         "model": found.model,
@@ -160,15 +108,6 @@ def as_dict(found: AverageTrace, failures: dict[int, str]) -> dict[str, Any]:
         **{name: _interval(getattr(found, name)) for name in SCORES},
         "peaks": [{"role": role.value, "layer": layer, **_interval(value)} for role, layer, value in peaks],
     }
-
-
-SCORES = {
-    "clean": "clean",
-    "corrupted": "corrupted",
-    "total_effect": "clean minus corrupted",
-    "best_last_subject": "each fact's best at the last subject token",
-    "best_anywhere": "each fact's best anywhere",
-}
 
 
 def _interval(found: Interval) -> dict[str, Any]:
@@ -195,43 +134,5 @@ def _print(found: AverageTrace, failures: dict[int, str]) -> None:
 
 
 def _cells(found: Interval) -> tuple[str, str, str]:
-    bounds = "of one fact" if found.n == 1 else f"{percent(found.low)} to {percent(found.high)}"
-    return percent(found.mean), bounds, str(found.n)
-
-
-def trace_average(
-    out: Annotated[Path, typer.Option(help="The folder of the run; the same command again goes on.")],
-    model: Model = DEFAULT_MODEL,
-    device: Annotated[str, typer.Option(help="Where the model runs, for instance cuda.")] = "cpu",
-    facts: Annotated[
-        Path | None,
-        typer.Option(
-            help="A list of `knowedit known`, or known_1000.json; by default the model's own records."
-        ),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Trace the first so many facts.")] = 100,
-    part: Annotated[str, typer.Option(help="What is restored: hidden, mlp or attention.")] = "hidden",
-    window: Annotated[
-        str | None,
-        typer.Option(
-            help="Layers restored together: paper, released, depth, a number, or A,B for A below and B above. "
-            "By default one; depth for MLP and attention."
-        ),
-    ] = None,
-    sever: Annotated[
-        str | None, typer.Option(help="Hold mlp or attention corrupted at the last subject token.")
-    ] = None,
-    noise: Annotated[float | None, typer.Option(help="Standard deviation of the noise, ν.")] = None,
-    relative_noise: Annotated[
-        float | None, typer.Option(help="ν as a multiple of the subject embeddings' deviation; by default 3.")
-    ] = None,
-    draws: Annotated[int | None, typer.Option(min=1, help="Noise samples a fact; by default 10.")] = None,
-    seed: Seed = 0,
-    picture: Annotated[Path | None, typer.Option(help="A .png, .svg or .pdf to draw.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Find where a model keeps its facts on average; can be interrupted and resumed at any point."""
-    request = AverageRequest(
-        model, device, facts, limit, part, window, sever, noise, relative_noise, draws, seed, out, picture
-    )
-    run_trace_average(request, as_json=as_json)
+    bounds = "of one fact" if found.n == 1 else f"{found.low:.1%} to {found.high:.1%}"
+    return f"{found.mean:.1%}", bounds, str(found.n)

@@ -1,0 +1,122 @@
+"""What options ask for, as values of the library: an editor, and the settings of a trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from knowedit.errors import InputError
+
+if TYPE_CHECKING:
+    from knowedit.tracing import Part, Severed, TraceSettings, Window
+
+
+def chosen_editor(method: str, profile: str | None, assignments: Sequence[str] | None, **options: Any) -> Any:
+    """The editor of ``--method``, ``--profile``, ``--set`` and the options that name a field.
+
+    Args:
+        method: its name; ``none`` for no editor.
+        profile: the name of its settings, or None.
+        assignments: texts ``field=value``.
+        options: fields of the editor; one that is None was not given.
+
+    Returns:
+        The editor; None for ``none``.
+
+    Raises:
+        InputError: no such editor, profile or field, or a value that it cannot use.
+    """
+    from knowedit.editing import EDITORS, make_editor
+
+    given = {name: value for name, value in options.items() if value is not None}
+    given |= dict(_assignment(text) for text in assignments or ())
+    if method != "none":
+        return make_editor(method, profile=profile, **given)
+    if given or profile is not None:
+        first = next(iter(given), "profile")
+        raise InputError(f"{first!r} is no option of none: use it with one of {', '.join(EDITORS)}")
+    return None
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """The field and its value, which is JSON, or a text where it is none."""
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip().isidentifier():
+        raise InputError(f"--set {text!r} is no assignment: write it as field=value, such as max_steps=30")
+    try:
+        found = json.loads(value)
+    except json.JSONDecodeError:
+        return name.strip(), value
+    if isinstance(found, dict):
+        raise InputError(
+            f"--set {text!r} is a JSON object: give a number, a text, a list, true, false or null"
+        )
+    return name.strip(), _tuples(found)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def trace_settings(
+    window: str | None,
+    sever: Severed | None,
+    draws: int | None,
+    *,
+    noise: float | None,
+    relative_noise: float | None,
+    substitute: str | None = None,
+) -> Callable[[Part, int, str], TraceSettings]:
+    """How to trace, once a model is there: a function of the part, the model's layers and the usual window.
+
+    Args:
+        window: as typed; see `knowedit.cli.options.Window`.
+        sever: the part that is held at its corrupted value.
+        draws: how many corruptions.
+        noise: ν.
+        relative_noise: ν as a multiple of the deviation of the subject's embeddings.
+        substitute: a subject in place of noise.
+
+    Raises:
+        InputError: two corruptions, ν that is not positive, or a window that cannot be read; the function raises it
+            for a window larger than the model.
+    """
+    from knowedit.tracing import GaussianNoise, RelativeNoise, Substitution, TraceSettings
+
+    if sum(value is not None for value in (noise, relative_noise, substitute)) > 1:
+        raise InputError("give only one of --noise, --relative-noise and --substitute")
+    corruption: Any = RelativeNoise() if relative_noise is None else RelativeNoise(relative_noise)
+    if noise is not None:
+        corruption = GaussianNoise(noise)
+    elif substitute is not None:
+        corruption = Substitution(substitute)
+    if window is not None:
+        _window(window, 1)
+
+    def settings(part: Part, n_layers: int, usual: str) -> TraceSettings:
+        found = _window(usual if window is None else window, n_layers).check(n_layers)
+        return TraceSettings(part, found, sever, corruption, draws)
+
+    return settings
+
+
+def _window(text: str, n_layers: int) -> Window:
+    """``paper``, ``released``, ``depth`` (`Window.for_depth`), a number of layers, or ``A,B``.
+
+    Raises:
+        InputError: anything else.
+    """
+    from knowedit.tracing import Window
+
+    named = {"paper": Window.paper(), "released": Window.released(), "depth": Window.for_depth(n_layers)}
+    if text in named:
+        return named[text]
+    numbers = [piece.strip() for piece in text.split(",")]
+    if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+        raise InputError(
+            f"the window {text!r} is not known: use paper, released, depth, a number of layers, or A,B for A "
+            "layers below the centre and B above"
+        )
+    found = [int(number) for number in numbers]
+    return Window(*found) if len(found) == 2 else Window.paper(found[0])
