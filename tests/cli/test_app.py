@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from knowedit.cli import app
 from knowedit.cli.app import COMMANDS, GROUPS
 
-LIGHT = ("--version", "models", "facts", "organism info organism-gpt2", "data --help")
+LIGHT = ("--version", "profiles", "models", "facts", "organism info organism-gpt2", "data --help")
 HEAVY = {"torch", "transformers", "matplotlib"}
 PROGRAM = """
 import json, sys
@@ -39,7 +39,7 @@ def imported(*lines: str) -> dict[str, list[str]]:
     return json.loads(done.stdout)
 
 
-OLD = ("profiles", "edit", "trace", "trace-average", "evaluate", "sweep", "table")
+OLD = ("evaluate", "sweep", "table")
 
 
 def test_questions_are_answered_without_the_libraries_of_models():

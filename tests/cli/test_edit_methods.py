@@ -47,3 +47,27 @@ def test_bad_options_are_one_line_and_write_nothing(run, tmp_path, words, said):
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_any_field_of_an_editor_can_be_set(run):
+    settings = ("--set", "max_steps=3", "--set", 'targets=["mlp_up"]', "--layer", 0)
+    found = json.loads(run(*FACT, "--method", "ft", *settings, "--out", "e", "--json").stdout)
+    assert found["settings"]["max_steps"] == 3
+    assert found["settings"]["targets"] == ["mlp_up"]
+    assert [(update["layer"], update["part"]) for update in found["updates"]] == [(0, "mlp_up")]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("max_steps", "is no assignment: write it as field=value"),
+        ("max_step=3", "'max_step' is no option of ft, which has"),
+        ("max_steps=many", "max_steps is 'many': give a number"),
+        ('targets={"a": 1}', "is a JSON object"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_one_line(run, tmp_path, text, words):
+    told = run(*FACT, "--method", "ft", "--set", text, "--out", "e", code=2).stderr
+    assert words in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -89,6 +89,10 @@ def test_every_profile_has_the_numbers_written_down_here():
     assert {name: profile_values(name) for name in NAMES} == EXPECTED
 
 
+def test_the_papers_numbers_are_the_defaults():
+    assert ROME() == ROME.paper()
+
+
 def test_every_field_of_every_profile_has_a_source():
     own = {field.name for field in fields(ROME)} - {"prefixes", "statistics"}
     nested = {f"prefixes.{field.name}" for field in fields(PrefixPlan)}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from knowedit.errors import InputError
@@ -12,13 +11,13 @@ if TYPE_CHECKING:
     from knowedit.tracing import Part, Severed, TraceSettings, Window
 
 
-def chosen_editor(method: str, profile: str | None, assignments: Sequence[str] | None, **options: Any) -> Any:
+def chosen_editor(method: str, profile: str | None, settings: Any, **options: Any) -> Any:
     """The editor of ``--method``, ``--profile``, ``--set`` and the options that name a field.
 
     Args:
         method: its name; ``none`` for no editor.
         profile: the name of its settings, or None.
-        assignments: texts ``field=value``.
+        settings: of ``--set``, by field.
         options: fields of the editor; one that is None was not given.
 
     Returns:
@@ -30,33 +29,18 @@ def chosen_editor(method: str, profile: str | None, assignments: Sequence[str] |
     from knowedit.editing import EDITORS, make_editor
 
     given = {name: value for name, value in options.items() if value is not None}
-    given |= dict(_assignment(text) for text in assignments or ())
+    given |= settings or {}
     if method != "none":
-        return make_editor(method, profile=profile, **given)
+        editor = make_editor(method, profile=profile, **given)
+        usual = make_editor(method, profile=profile)
+        for name, value in given.items():
+            if isinstance(value, str) and isinstance(getattr(usual, name), int | float):
+                raise InputError(f"{name} is {value!r}: give a number, as {getattr(usual, name)}")
+        return editor
     if given or profile is not None:
         first = next(iter(given), "profile")
         raise InputError(f"{first!r} is no option of none: use it with one of {', '.join(EDITORS)}")
     return None
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """The field and its value, which is JSON, or a text where it is none."""
-    name, sign, value = text.partition("=")
-    if not sign or not name.strip().isidentifier():
-        raise InputError(f"--set {text!r} is no assignment: write it as field=value, such as max_steps=30")
-    try:
-        found = json.loads(value)
-    except json.JSONDecodeError:
-        return name.strip(), value
-    if isinstance(found, dict):
-        raise InputError(
-            f"--set {text!r} is a JSON object: give a number, a text, a list, true, false or null"
-        )
-    return name.strip(), _tuples(found)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def trace_settings(

@@ -13,7 +13,7 @@ from knowedit.cli.options import Json
 from knowedit.cli.output import console, print_json, progress, stderr
 
 if TYPE_CHECKING:
-    from knowedit.evaluation import Table1
+    from knowedit.evaluation.records.counts import Table1
 
 NAMED = 100
 """At most this many bad records are named; all are counted."""
@@ -27,7 +27,8 @@ def data_check(
     as_json: Json = False,
 ) -> None:
     """Print Table 1 of a file and every bad record; exit with 1 if there is one."""
-    from knowedit.evaluation import OFFICIAL_SHA256, Table1, check_records, checksum, verify_official
+    from knowedit.evaluation.records.counts import Table1, check_records
+    from knowedit.evaluation.records.files import OFFICIAL_SHA256, checksum, verify_official
 
     if official:
         verify_official(file)

@@ -38,12 +38,12 @@ def data_compile(
     as_json: Json = False,
 ) -> None:
     """Compile records, write them and their manifest, and print what was left out."""
-    from knowedit.evaluation import Table1
     from knowedit.evaluation.records.compiler import (
         compile_records,
         read_facts,
         read_templates,
     )
+    from knowedit.evaluation.records.counts import Table1
     from knowedit.tensorfile import write_bytes
 
     described = out.with_name(out.name + ".manifest.json")

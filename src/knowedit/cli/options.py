@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,70 @@ def _layers(text: str | None) -> tuple[int, ...] | None:
     return tuple(sorted(found))
 
 
+def _assignments(texts: list[str] | None) -> dict[str, Any]:
+    """``field=value`` by field; a value is JSON, or text where it is none.
+
+    Raises:
+        InputError: anything else.
+    """
+    return dict(map(_assignment, texts or ()))
+
+
+def _varied(texts: list[str] | None) -> dict[str, tuple[Any, ...]]:
+    """``field=value,value`` by field; or a JSON list of the values.
+
+    Raises:
+        InputError: anything else, or a value given twice.
+    """
+    found: dict[str, tuple[Any, ...]] = {}
+    for text in texts or ():
+        name, value = _assignment(text)
+        pieces = value.split(",") if isinstance(value, str) else value
+        values = pieces if isinstance(pieces, tuple) else [pieces]
+        found[name] = tuple(_value(one) if isinstance(one, str) else one for one in values)
+        if len(set(map(repr, found[name]))) < len(found[name]):
+            raise InputError(f"--vary {text!r} gives a value twice: give each once")
+    return found
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, sign, value = (part.strip() for part in text.partition("="))
+    if not sign or not name.isidentifier():
+        raise InputError(f"{text!r} is no assignment: write it as field=value, for instance max_steps=30")
+    found = _value(value)
+    if isinstance(found, dict):
+        raise InputError(f"{text!r} is a JSON object: give a number, a text, a list, true, false or null")
+    return name, found
+
+
+def _value(text: str) -> Any:
+    try:
+        return _tuples(json.loads(text))
+    except json.JSONDecodeError:
+        return text.strip()
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _numbers(text: str | None) -> tuple[float, ...] | None:
+    """``1e-3,2e-3`` as positive numbers, in order and each once.
+
+    Raises:
+        InputError: anything else.
+    """
+    if text is None:
+        return None
+    try:
+        found = {float(piece) for piece in text.split(",")}
+    except ValueError:
+        raise InputError(f"the numbers {text!r} cannot be read: write them as in 1e-3,5e-3") from None
+    if not all(0 < number < float("inf") for number in found):
+        raise InputError(f"the numbers {text!r} have to be positive")
+    return tuple(sorted(found))
+
+
 Quiet = Annotated[
     bool,
     typer.Option(
@@ -78,6 +143,25 @@ Layers = Annotated[
     typer.Option(parser=str, callback=_layers, metavar="LAYERS", help="Layers, such as 3-7,10."),
 ]
 
+Vary = Annotated[
+    list[str] | None,  # read as a dictionary
+    typer.Option(
+        callback=_varied,
+        metavar="FIELD=VALUES",
+        help="Values of a field of the editor, such as max_steps=20,25; may be given again.",
+    ),
+]
+Bounds = Annotated[
+    Any,  # typed as text, read as a tuple of numbers; None if it is left out
+    typer.Option(parser=str, callback=_numbers, metavar="NUMBERS", help="Every ε of ft+l and attn-edit."),
+]
+Rates = Annotated[
+    Any,
+    typer.Option(
+        parser=str, callback=_numbers, metavar="NUMBERS", help="Every learning rate of fine-tuning."
+    ),
+]
+
 Method = Annotated[
     str, typer.Option(help="The editor: rome, or fine-tuning of one layer: ft, ft+l, attn-edit.")
 ]
@@ -92,9 +176,12 @@ Statistics = Annotated[
     Path | None, typer.Option(help="A file that `knowedit stats` wrote; by default the model's own.")
 ]
 Set = Annotated[
-    list[str] | None,
+    list[str] | None,  # read as a dictionary
     typer.Option(
-        "--set", metavar="FIELD=VALUE", help="Another setting of the editor, as JSON; may be given again."
+        "--set",
+        callback=_assignments,
+        metavar="FIELD=VALUE",
+        help="Another setting of the editor, as JSON; may be given again.",
     ),
 ]
 

@@ -1,30 +1,39 @@
-"""Change a fact in the weights: keys, values, ROME, and the edit as a file."""
+"""Change a fact in the weights: keys, values, ROME, and the edit as a file.
 
-from knowedit.editing.application import Handle, applied_edits
-from knowedit.editing.edit import Edit
-from knowedit.editing.editor import Editor, label_of, prepared, settings_of, version_of
-from knowedit.editing.editors import EDITORS, PROFILES, make_editor
-from knowedit.editing.export import Adapter, check_folder
-from knowedit.editing.fine_tuning.fine_tuning import FineTuning
-from knowedit.editing.provenance import Preflight, Provenance
-from knowedit.editing.rome.keys import subject_key
-from knowedit.editing.rome.prefixes import PrefixPlan, sample_prefixes
-from knowedit.editing.rome.rome import ROME
-from knowedit.editing.rome.sources import SOURCES
-from knowedit.editing.rome.values import Value, ValueSettings, optimise_value
-from knowedit.editing.statistics.convergence import Convergence, compare_halves
-from knowedit.editing.statistics.corpus import Corpus, jsonl_file, shuffled, text_file, text_list
-from knowedit.editing.statistics.dataset_corpus import dataset
-from knowedit.editing.statistics.files import load_second_moment
-from knowedit.editing.statistics.run import StatisticsRun
-from knowedit.editing.statistics.second_moments import (
-    collect_second_moment,
-    collect_second_moments,
-    save_second_moment,
-    second_moment,
-)
-from knowedit.editing.statistics.text_chunks import Reading
-from knowedit.editing.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of
+Everything here is imported when it is used: torch takes seconds, and the names and numbers of profiles need none of it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from knowedit.editing.application import Handle, applied_edits
+    from knowedit.editing.edit import Edit
+    from knowedit.editing.editor import Editor, label_of, prepared, settings_of, version_of
+    from knowedit.editing.editors import EDITORS, PROFILES, make_editor
+    from knowedit.editing.export import Adapter, check_folder
+    from knowedit.editing.fine_tuning.fine_tuning import FineTuning
+    from knowedit.editing.provenance import Preflight, Provenance
+    from knowedit.editing.rome.keys import subject_key
+    from knowedit.editing.rome.prefixes import PrefixPlan, sample_prefixes
+    from knowedit.editing.rome.rome import ROME
+    from knowedit.editing.rome.sources import SOURCES
+    from knowedit.editing.rome.values import Value, ValueSettings, optimise_value
+    from knowedit.editing.statistics.convergence import Convergence, compare_halves
+    from knowedit.editing.statistics.corpus import Corpus, jsonl_file, shuffled, text_file, text_list
+    from knowedit.editing.statistics.dataset_corpus import dataset
+    from knowedit.editing.statistics.files import load_second_moment
+    from knowedit.editing.statistics.run import StatisticsRun
+    from knowedit.editing.statistics.second_moments import (
+        collect_second_moment,
+        collect_second_moments,
+        save_second_moment,
+        second_moment,
+    )
+    from knowedit.editing.statistics.text_chunks import Reading
+    from knowedit.editing.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of
 
 __all__ = [
     "DENSE",
@@ -74,3 +83,62 @@ __all__ = [
     "text_list",
     "version_of",
 ]
+
+_HOMES = {
+    "Handle": "application",
+    "applied_edits": "application",
+    "Edit": "edit",
+    "Editor": "editor",
+    "label_of": "editor",
+    "prepared": "editor",
+    "settings_of": "editor",
+    "version_of": "editor",
+    "EDITORS": "editors",
+    "PROFILES": "editors",
+    "make_editor": "editors",
+    "Adapter": "export",
+    "check_folder": "export",
+    "FineTuning": "fine_tuning.fine_tuning",
+    "Preflight": "provenance",
+    "Provenance": "provenance",
+    "subject_key": "rome.keys",
+    "PrefixPlan": "rome.prefixes",
+    "sample_prefixes": "rome.prefixes",
+    "ROME": "rome.rome",
+    "SOURCES": "rome.sources",
+    "Value": "rome.values",
+    "ValueSettings": "rome.values",
+    "optimise_value": "rome.values",
+    "Convergence": "statistics.convergence",
+    "compare_halves": "statistics.convergence",
+    "Corpus": "statistics.corpus",
+    "jsonl_file": "statistics.corpus",
+    "shuffled": "statistics.corpus",
+    "text_file": "statistics.corpus",
+    "text_list": "statistics.corpus",
+    "dataset": "statistics.dataset_corpus",
+    "load_second_moment": "statistics.files",
+    "StatisticsRun": "statistics.run",
+    "collect_second_moment": "statistics.second_moments",
+    "collect_second_moments": "statistics.second_moments",
+    "save_second_moment": "statistics.second_moments",
+    "second_moment": "statistics.second_moments",
+    "Reading": "statistics.text_chunks",
+    "DENSE": "updates",
+    "Address": "updates",
+    "Dense": "updates",
+    "Place": "updates",
+    "Update": "updates",
+    "Updates": "updates",
+    "kind_of": "updates",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'knowedit.editing' has no attribute {name!r}")
+    return getattr(import_module(f"knowedit.editing.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from knowedit.errors import InputError
-from knowedit.models import LanguageModel, encode
+
+if TYPE_CHECKING:
+    import torch
+
+    from knowedit.models import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ def sample_prefixes(lm: LanguageModel, plan: PrefixPlan, generator: torch.Genera
     Raises:
         InputError: a start of as many tokens as a prefix shall have.
     """
+    from knowedit.models import encode  # not above: a plan is read without torch
+
     start = [lm.start_id] if plan.start is None else encode(lm.tokenizer, plan.start)
     prefixes = [""] if plan.empty else []
     for count, tokens in plan.lengths:

@@ -11,7 +11,27 @@ from typing import Any, Final
 
 from knowedit.editing.rome.prefixes import PrefixPlan
 
+_PAPER: Final[Mapping[str, Any]] = {
+    "learning_rate": 0.5,
+    "max_steps": 25,
+    "stop_loss": 5e-2,
+    "target": "joint",
+    "weight_decay": 1.5e-3,
+    "decay": "adam",
+    "kl_factor": 1e2,
+    "kl_reduction": "mean",
+    "kl_prompt": "{} is a",
+    "kl_position": "end",
+    "max_offset": None,
+    "prefixed": False,
+    "known_layers": (("gpt2-xl", 15), ("gpt-j-6b", 15)),
+    "prefixes": PrefixPlan(),
+    "key_text": "subject",
+    "constraint_key": "average",
+    "max_update": None,
+}
 _FEBRUARY: Final[Mapping[str, Any]] = {
+    **_PAPER,
     "known_layers": (("gpt2-xl", 16), ("gpt-j-6b", 5)),
     "max_steps": 20,
     "target": "first",
@@ -21,6 +41,7 @@ _FEBRUARY: Final[Mapping[str, Any]] = {
     "max_update": 100.0,
 }
 _OCTOBER: Final[Mapping[str, Any]] = {
+    **_PAPER,
     "known_layers": (("gpt2-xl", 17), ("gpt-j-6b", 5)),
     "max_steps": 19,
     "target": "mean",
@@ -37,11 +58,11 @@ _OCTOBER: Final[Mapping[str, Any]] = {
 }
 
 NUMBERS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "paper": {},
-    "paper-literal-kl": {"kl_reduction": "sum"},
+    "paper": _PAPER,
+    "paper-literal-kl": {**_PAPER, "kl_reduction": "sum"},
     "released-2022-02": _FEBRUARY,
     "released-2022-02-gpt-j": {**_FEBRUARY, "kl_factor": 1e3, "weight_decay": 2e-3},
     "released-2022-10": _OCTOBER,
     "consistent-keys": {**_OCTOBER, "constraint_key": "average"},
 }
-"""Name of a profile, then the fields of `ROME` in which it differs from the defaults, which are the paper's."""
+"""Name of a profile, then the fields of `ROME`; the paper's are its defaults. They are read without torch."""

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from knowedit.editing.rome.profiles import NUMBERS
-from knowedit.editing.rome.rome import ROME
 from knowedit.errors import InputError
 
 FEBRUARY, OCTOBER = "February 2022", "October 2022"
@@ -166,8 +165,8 @@ def profile_values(name: str) -> dict[str, Any]:
     """
     if name not in NUMBERS:
         raise InputError(f"there is no profile {name!r}: use one of {', '.join(NUMBERS)}")
-    values = asdict(ROME(**NUMBERS[name]))
-    values |= {f"prefixes.{field}": value for field, value in values["prefixes"].items()}
+    values: dict[str, Any] = {"layer": None, **NUMBERS[name]}
+    values |= {f"prefixes.{field}": value for field, value in asdict(values["prefixes"]).items()}
     return {field: values[field] for field in SOURCES}
 
 
