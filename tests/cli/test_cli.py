@@ -40,14 +40,20 @@ def test_demo_tells_the_story(run):
     assert story["target_new"] in story["texts_after"][0]
     assert story["target_true"] in story["texts_before"][0]
     assert story["file_bytes"] < 100_000
-    text = run("demo").stdout
-    for words in ("1. It knows a fact", "in other words", "others, which must stay", "bit-equal", "seconds"):
+
+
+def test_demo_is_told_in_five_steps_of_every_other_bundled_model(run):
+    (other,) = set(bundled_models()) - {MODEL}
+    text = run("demo", "--model", other).stdout
+    for words in (
+        "1. It knows a fact",
+        "in other words",
+        "others, which must stay",
+        "bit-equal",
+        "seconds",
+        other,
+    ):
         assert words in text
-
-
-def test_demo_works_on_every_bundled_model(run):
-    for name in bundled_models():
-        assert json.loads(run("demo", "--model", name, "--json").stdout)["model"] == name
 
 
 def test_models(run):
