@@ -17,7 +17,7 @@ def chosen_editor(method: str, profile: str | None, settings: Any, **options: An
     Args:
         method: its name; ``none`` for no editor.
         profile: the name of its settings, or None.
-        settings: of ``--set``, by field.
+        settings: pairs of ``--set``: a field and its value.
         options: fields of the editor; one that is None was not given.
 
     Returns:
@@ -29,7 +29,7 @@ def chosen_editor(method: str, profile: str | None, settings: Any, **options: An
     from knowedit.editing import EDITORS, make_editor
 
     given = {name: value for name, value in options.items() if value is not None}
-    given |= settings or {}
+    given |= dict(settings or ())
     if method != "none":
         editor = make_editor(method, profile=profile, **given)
         usual = make_editor(method, profile=profile)

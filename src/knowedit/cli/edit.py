@@ -92,9 +92,9 @@ def edit(
 
 def _answer(lm: LanguageModel, fact: Fact) -> dict[str, Any]:
     """The most probable next token after the fact's prompt, and P[target]."""
-    from knowedit.models import next_token_probabilities, target_log_probabilities
+    from knowedit.models import next_token_probabilities, target_token_log_probabilities
 
     best = next_token_probabilities(lm, [fact.text])[0].argmax()
-    logs = target_log_probabilities(lm, [(fact.text, fact.target_new)])
+    (logs,) = target_token_log_probabilities(lm, [(fact.text, fact.target_new)])
     predicts = str(lm.tokenizer.decode([int(best)])).strip()
-    return {"predicts": predicts, "target_new": float(logs.exp())}
+    return {"predicts": predicts, "target_new": float(logs.sum().exp())}

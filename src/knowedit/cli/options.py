@@ -47,29 +47,30 @@ def _layers(text: str | None) -> tuple[int, ...] | None:
     return tuple(sorted(found))
 
 
-def _assignments(texts: list[str] | None) -> dict[str, Any]:
-    """``field=value`` by field; a value is JSON, or text where it is none.
+def _assignments(texts: list[str] | None) -> list[tuple[str, Any]]:
+    """``field=value`` as pairs; a value is JSON, or text where it is none.
 
     Raises:
         InputError: anything else.
     """
-    return dict(map(_assignment, texts or ()))
+    return list(map(_assignment, texts or ()))
 
 
-def _varied(texts: list[str] | None) -> dict[str, tuple[Any, ...]]:
-    """``field=value,value`` by field; or a JSON list of the values.
+def _varied(texts: list[str] | None) -> list[tuple[str, tuple[Any, ...]]]:
+    """``field=value,value`` as pairs of a field and its values, which may be a JSON list.
 
     Raises:
         InputError: anything else, or a value given twice.
     """
-    found: dict[str, tuple[Any, ...]] = {}
+    found = []
     for text in texts or ():
         name, value = _assignment(text)
         pieces = value.split(",") if isinstance(value, str) else value
         values = pieces if isinstance(pieces, tuple) else [pieces]
-        found[name] = tuple(_value(one) if isinstance(one, str) else one for one in values)
-        if len(set(map(repr, found[name]))) < len(found[name]):
+        values = tuple(_value(one) if isinstance(one, str) else one for one in values)
+        if len(set(map(repr, values))) < len(values):
             raise InputError(f"--vary {text!r} gives a value twice: give each once")
+        found.append((name, values))
     return found
 
 
@@ -144,7 +145,7 @@ Layers = Annotated[
 ]
 
 Vary = Annotated[
-    list[str] | None,  # read as a dictionary
+    list[str] | None,  # read as pairs
     typer.Option(
         callback=_varied,
         metavar="FIELD=VALUES",
@@ -176,7 +177,7 @@ Statistics = Annotated[
     Path | None, typer.Option(help="A file that `knowedit stats` wrote; by default the model's own.")
 ]
 Set = Annotated[
-    list[str] | None,  # read as a dictionary
+    list[str] | None,  # read as pairs
     typer.Option(
         "--set",
         callback=_assignments,
