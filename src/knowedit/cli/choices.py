@@ -31,12 +31,12 @@ def chosen_editor(method: str, profile: str | None, settings: Any, **options: An
     given = {name: value for name, value in options.items() if value is not None}
     given |= dict(settings or ())
     if method != "none":
-        editor = make_editor(method, profile=profile, **given)
         usual = make_editor(method, profile=profile)
         for name, value in given.items():
-            if isinstance(value, str) and isinstance(getattr(usual, name), int | float):
-                raise InputError(f"{name} is {value!r}: give a number, as {getattr(usual, name)}")
-        return editor
+            own = getattr(usual, name, None)
+            if isinstance(value, str) and isinstance(own, int | float):
+                raise InputError(f"{name} is {value!r}: give a number, such as {own}")
+        return make_editor(method, profile=profile, **given)
     if given or profile is not None:
         first = next(iter(given), "profile")
         raise InputError(f"{first!r} is no option of none: use it with one of {', '.join(EDITORS)}")
