@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +25,20 @@ RUN = {"OMP_NUM_THREADS": THREADS, "TOKENIZERS_PARALLELISM": "false"}
 
 # Two processes of one thread each: most tests are too small for a second thread.
 TESTS = {**RUN, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+
+# Under three minutes of one core: what meets torch, transformers and the interpreter, without whole experiments.
+FAST = (
+    *("-m", "not slow", "-p", "no:cacheprovider"),
+    *("tests/test_facade.py", "tests/test_facts.py", "tests/test_tensorfile.py", "tests/models"),
+    *(
+        "tests/editing/test_edit.py",
+        "tests/tracing/test_trace_file.py",
+        "tests/runs",
+        "tests/linalg/test_insert_libraries.py",
+    ),
+)
+
+VERSIONS = ("3.11", "3.12", "3.13")
 
 # A folder, for sessions that run one after the other: those that need torch, which takes a minute to install, then
 # share one environment. By hand each has its own, so that what one installs never changes what another one runs.
@@ -48,6 +63,14 @@ def with_torch(session: nox.Session, *packages: str) -> str:
     return str(python)
 
 
+def runs(version: str) -> bool:
+    """Whether this Python is here and starts; a manager of versions leaves names that do not."""
+    found = shutil.which(f"python{version}")
+    return (
+        found is not None and subprocess.run([found, "-V"], capture_output=True, check=False).returncode == 0
+    )
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style and formatting."""
@@ -69,6 +92,26 @@ def tests(session: nox.Session) -> None:
     python = with_torch(session, ".[test]")
     parallel = ("-n", "2", "--dist", "loadfile")
     session.run(python, "-m", "pytest", *parallel, *session.posargs, env=TESTS, external=True)
+
+
+@nox.session(default=False, python=[version for version in VERSIONS if runs(version)])
+def pythons(session: nox.Session) -> None:
+    """The fast tests on every Python that is here, from 3.11 to 3.13."""
+    install(session, os.environ.get("KNOWEDIT_TORCH", "torch"), ".[test]")
+    session.run("pytest", *FAST, *session.posargs, env=TESTS)
+
+
+@nox.session(default=False)
+def newest(session: nox.Session) -> None:
+    """The fast tests with the newest torch and transformers that pip gives, without our pins.
+
+    ``KNOWEDIT_TORCH`` picks a build, for instance ``torch==2.13.0+cpu`` or the address of a wheel.
+    """
+    session.install(os.environ.get("KNOWEDIT_TORCH", "torch"))
+    session.install(".[test]")
+    session.run("python", "-m", "pip", "list")
+    # What is written down there are habits of the pinned transformers; results do not depend on them.
+    session.run("pytest", *FAST, "--ignore", "tests/models/test_traps.py", *session.posargs, env=TESTS)
 
 
 @nox.session(default=False)

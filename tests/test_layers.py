@@ -309,7 +309,16 @@ def test_there_are_no_more_concepts_than_agreed() -> None:
 
 
 def test_concepts_are_counted(tmp_path: Path) -> None:
-    source = "def f(): pass\ndef _g(): pass\n@dataclass(frozen=True)\nclass C:\n    def m(self): pass\nclass D: pass"
+    source = """
+def f(): pass
+def _g(): pass
+
+@dataclass(frozen=True)
+class C:
+    def m(self): pass
+
+class D: pass
+"""
     (tmp_path / "models").mkdir()
     for name in ("a.py", "__init__.py"):
         (tmp_path / "models" / name).write_text(source, encoding="utf-8")

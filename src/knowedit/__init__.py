@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from knowedit import linalg
     from knowedit.editing import ROME, Edit, FineTuning, make_editor
     from knowedit.models import LanguageModel, load
-    from knowedit.tracing import Trace, causal_trace
+    from knowedit.tracing import Trace, TraceSettings, causal_trace
 
 __all__ = [
     "ROME",
@@ -22,6 +22,7 @@ __all__ = [
     "KnoweditError",
     "LanguageModel",
     "Trace",
+    "TraceSettings",
     "__version__",
     "causal_trace",
     "linalg",
@@ -35,6 +36,7 @@ _HOMES = {
     "FineTuning": "knowedit.editing",
     "LanguageModel": "knowedit.models",
     "Trace": "knowedit.tracing",
+    "TraceSettings": "knowedit.tracing",
     "causal_trace": "knowedit.tracing",
     "load": "knowedit.models",
     "make_editor": "knowedit.editing",

@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel, encode, locate, target_ids
-from knowedit.models.prompts import continuation
+from knowedit.models.prompts import _continuation
 from tests.conftest import make_tokenizer
 
 TOKENIZERS = {
@@ -172,7 +172,7 @@ def test_slow_tokenizer():
     ],
 )
 def test_exactly_one_space(text, target, expected):
-    assert continuation(text, target) == expected
+    assert _continuation(text, target) == expected
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)

@@ -12,7 +12,7 @@ from knowedit.models.language_model import LanguageModel
 from knowedit.models.overlays import own_tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fingerprint:
     """The digests of a model's tensors.
 
@@ -23,6 +23,9 @@ class Fingerprint:
     """
 
     tensors: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"Fingerprint({len(self.tensors)} tensors, sha256 {self.digest[:12]})"
 
     @property
     def digest(self) -> str:

@@ -25,7 +25,7 @@ Item: TypeAlias = "str | Prompt | Sequence[int]"
 Visitor: TypeAlias = Callable[[Tensor], None]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Batch:
     """Token ids padded on the right.
 
@@ -40,6 +40,9 @@ class Batch:
     mask: Tensor
     positions: Tensor
     lengths: Tensor
+
+    def __repr__(self) -> str:
+        return f"Batch({self.rows} rows, {self.tokens} tokens, {self.ids.device})"
 
     @property
     def rows(self) -> int:

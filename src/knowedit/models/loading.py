@@ -71,7 +71,7 @@ def load(
         config = _config(str(source), place, folder, arguments)
         _check_known(config, anatomy)
         own = _tokenizer(str(source), place if tokenizer is None else tokenizer, arguments)
-        options = arguments | {"dtype": read_dtype(dtype), "device_map": device_map}
+        options = arguments | {"dtype": _dtype(dtype), "device_map": device_map}
         model = _weights(str(source), place, config, options)
     name = folder.name if folder is not None else str(source)
     return _assemble(model if target is None else model.to(target), own, anatomy, name, folder)
@@ -215,7 +215,7 @@ def _read_target(
 ) -> torch.device | None:
     """The one device to move to, or None where a device map places the model."""
     if device_map is None:
-        return read_device(device)
+        return _device(device)
     if device is not None:
         raise InputError(
             "device and device_map were both given: a device map places the whole model by itself"
@@ -226,11 +226,11 @@ def _read_target(
         )
     wanted = device_map.values() if isinstance(device_map, Mapping) else [device_map]
     for place in set(wanted) - PLACES:
-        read_device(place)
+        _device(place)
     return None
 
 
-def read_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
     """A floating point dtype from itself or its name; float32 for None.
 
     Raises:
@@ -244,7 +244,7 @@ def read_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
     return found
 
 
-def read_device(device: torch.device | str | int | None) -> torch.device:
+def _device(device: torch.device | str | int | None) -> torch.device:
     """A usable device from itself or its name; the CPU for None.
 
     Raises:

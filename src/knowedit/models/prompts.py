@@ -145,7 +145,7 @@ def locate_in(source: Any, text: str, subject: str, *, occurrence: int | None = 
     if not places or (occurrence is None and len(places) > 1) or not 0 <= (occurrence or 0) < len(places):
         which = "any place" if occurrence is None else f"place {occurrence}"
         raise InputError(
-            f"the subject {subject!r} stands {len(places)} times in {text!r}, {which} was asked for: "
+            f"the subject {subject!r} occurs {len(places)} times in {text!r}, {which} was asked for: "
             "write it as the text does, and say with occurrence= (from 0) which place is meant"
         )
     return _found(source, text, subject, places[occurrence or 0])
@@ -179,7 +179,7 @@ def _overlapping(spans: list[tuple[int, int]], begin: int, end: int) -> list[int
     return [i for i, (a, b) in enumerate(spans) if a < b and a < end and b > begin]
 
 
-def continuation(text: str, target: str) -> str:
+def _continuation(text: str, target: str) -> str:
     """``target`` as it is to be appended to ``text``: one space between them, never two.
 
     A leading space is added if ``text`` ends without white space and ``target`` begins without, and
@@ -206,7 +206,7 @@ def target_ids(tokenizer: Any, text: str, target: str) -> list[int]:
             with white space, or in the middle of a word), so that no position predicts the target.
     """
     head = encode(tokenizer, text)
-    full = encode(tokenizer, text + continuation(text, target))
+    full = encode(tokenizer, text + _continuation(text, target))
     if full[: len(head)] != head or len(full) == len(head):
         raise InputError(
             f"the last token of the prompt {text!r} changes when {target!r} follows: end the prompt with "

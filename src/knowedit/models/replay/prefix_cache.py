@@ -38,6 +38,11 @@ class PrefixCache(Cache):  # type: ignore[misc]
         self.rows = rows
         self._whole_mask = mask
 
+    def __repr__(self) -> str:
+        return (
+            f"PrefixCache({self.n_rows} rows, {self._whole_mask.shape[1]} tokens, {len(self.layers)} layers)"
+        )
+
     @classmethod
     @torch.no_grad()
     def read(cls, lm: LanguageModel, prefixes: Batch) -> PrefixCache:

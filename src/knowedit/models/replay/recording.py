@@ -26,7 +26,7 @@ from knowedit.models.replay.prefix_cache import PrefixCache
 _Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recording:
     """What one forward left behind: its arguments, its states, its logits.
 
@@ -45,6 +45,11 @@ class Recording:
     calls: tuple[_Call, ...]
     states: tuple[Tensor, ...]
     logits: Tensor
+
+    def __repr__(self) -> str:
+        what = "states of" if self.states else "arguments for"
+        size = f"{self.batch.rows} rows, {self.batch.tokens} tokens"
+        return f"Recording({self.lm.name!r}, {what} {len(self.calls)} blocks, {size})"
 
 
 @torch.no_grad()
