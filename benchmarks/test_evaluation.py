@@ -17,15 +17,8 @@ import pytest
 import torch
 
 import knowedit
-from knowedit.evaluation import (
-    TEST_FILE,
-    Scorer,
-    TextScorer,
-    TfIdf,
-    load_records,
-    score_record,
-    text_entropy,
-)
+from knowedit.evaluation import TEST_FILE, Scorer, TextScorer, TfIdf, load_records, score_record
+from knowedit.evaluation.scores.entropy import text_entropy
 from tests.evaluation import oracles
 
 ROUNDS = 2

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,18 +21,15 @@ import knowedit
 from knowedit.editing import ROME, sample_prefixes, second_moment
 from knowedit.evaluation import (
     TEST_FILE,
-    EditingPlan,
-    EvaluationRun,
-    InProcess,
+    EvaluationJob,
     RecordScores,
-    RomeMethod,
     Scorer,
     TextScorer,
     TfIdf,
-    Unedited,
     load_records,
-    record_generator,
 )
+from knowedit.evaluation.runs.evaluate import run_job
+from knowedit.evaluation.runs.seeds import record_generator
 from tests.editing import oracles
 
 ROUNDS = 2
@@ -126,15 +124,14 @@ def test_a_run_beside_a_plain_loop(method, texts, tmp_path, capsys):
     if texts:
         references = [text for record in records for text in record.reference_texts]
         scorer = Scorer(texts=TextScorer(TfIdf.fit(references), new_tokens=NEW_TOKENS))
-    how = RomeMethod() if method == "rome" else Unedited()
-    plan = EditingPlan("organism-gpt2", how, scorer=scorer)
-    station = plan.on(lm)
+    editor = ROME.paper() if method == "rome" else None
+    station = EvaluationJob(lm, editor, scorer=scorer).open()
     prefixes = drawn_prefixes(lm, records) if method == "rome" else {}
     moment = torch.as_tensor(second_moment(lm, ROME.paper().prepared(lm).layer).raw_sum).double()
     fast, slow = [], []
     for n in range(ROUNDS):
-        run = EvaluationRun(plan, records, tmp_path / str(n))
-        spent, done = seconds(lambda run=run: run.gather(InProcess(station)))
+        job, out = SimpleNamespace(open=lambda: station), tmp_path / str(n)
+        spent, done = seconds(lambda job=job, out=out: run_job(job, records, out))
         fast.append(spent)
         torch.manual_seed(0)
         spent, expected = seconds(lambda: plain_loop(lm, records, prefixes, moment, texts))

@@ -11,8 +11,8 @@ from typing import NoReturn
 from claims.models import Missing, OpenModel
 from claims.registry import Claim, Expectation, Measured, Progress, Section
 from claims.settings import Settings
-from knowedit.evaluation import Count, Record, Table1, iter_records
-from knowedit.evaluation.records.counts import PAPER
+from knowedit.evaluation import Record, iter_records
+from knowedit.evaluation.records.counts import PAPER, Count, Table1
 from knowedit.intervals import Interval
 
 VARIABLE = "KNOWEDIT_DATA"

@@ -1,22 +1,23 @@
-"""``python -m claims.make_evidence``: the runs that claims read; an interrupted one goes on."""
+"""``python -m claims.make_evidence``: the runs that claims read; an interrupted one is resumed."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from claims.evidence_runs import EVIDENCE, RECORDS, Source
+from claims.evidence_runs import EVIDENCE, METHODS, RECORDS, Source
 from knowedit.bundled import bundled_models
-from knowedit.cli.evaluate import METHODS, SOME_FAILED, EvaluateRequest, gather_with_bar, print_failures
-from knowedit.cli.output import INTERRUPTED, stderr
+from knowedit.cli.output import INTERRUPTED, counting_bar, stderr
 from knowedit.errors import KnoweditError
-from knowedit.evaluation.runs.executors import InProcess
-from knowedit.evaluation.runs.folder import Run
+from knowedit.evaluation import Run
+from knowedit.evaluation.runs.evaluate import run_job
+from knowedit.evaluation.runs.station import editor_identity
+
+SOME_FAILED = 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,23 +42,34 @@ def _positive(text: str) -> int:
     return number
 
 
-def requests(options: argparse.Namespace) -> list[EvaluateRequest]:
+def asked_for(options: argparse.Namespace) -> list[tuple[Source, str]]:
     """Every run that is asked for, model by model."""
-    sources = [
-        Source(model, options.out, options.records_file, options.statistics, options.device)
-        for model in options.model or bundled_models()
-    ]
+    given = {name: value for name in ("layer", "bound") if (value := getattr(options, name)) is not None}
     return [
-        replace(source.request(method, options.records), layer=options.layer, bound=options.bound)
-        for source in sources
+        (
+            Source(model, options.out, options.records_file, options.statistics, options.device, given),
+            method,
+        )
+        for model in options.model or bundled_models()
         for method in options.method or METHODS
     ]
 
 
-def make(request: EvaluateRequest, *, retry: bool) -> Run:
-    """Gather one run in this process, with a bar."""
-    title = f"{request.out.parent.name} {request.method}"
-    return gather_with_bar(request.evaluation(), InProcess(), retry=retry, title=title)
+def make(source: Source, method: str, *, limit: int, retry: bool) -> Run:
+    """Make one run in this process, with a bar."""
+    job, folder = source.job(method, source.scorer()), source.folder(method)
+    names = {
+        "model": source.model,
+        "method": str(editor_identity(job.editor)["method"]),
+        "records": source.file.name,
+    }
+    with counting_bar() as bar:
+        task = bar.add_task(f"{folder.parent.name} {method}", total=limit, note="")
+
+        def watch(done: int, of: int, _: object) -> None:
+            bar.update(task, total=of, completed=done)
+
+        return run_job(job, source.first_records(limit), folder, names=names, retry=retry, watch=watch)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,16 +78,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)  # as the workers of `knowedit evaluate` and of the claims
     failed = 0
     try:
-        for request in requests(options):
-            run = make(request, retry=options.retry)
+        for source, method in asked_for(options):
+            run = make(source, method, limit=options.records, retry=options.retry)
             failed += len(run.failed)
-            print_failures(run)
+            for outcome in run.failed[:5]:
+                print(f"record {outcome.case_id} failed: {outcome.error}", file=sys.stderr)
             print(f"{run.digest[:16]}  {len(run.scored)} records  {run.path}", flush=True)
     except KnoweditError as error:
         stderr.print(f"make_evidence: {error}", markup=False)
         return 2
     except KeyboardInterrupt:
-        stderr.print("make_evidence: stopped; the same command goes on where it was", markup=False)
+        stderr.print("make_evidence: stopped; the same command resumes it", markup=False)
         return INTERRUPTED
     return SOME_FAILED if failed else 0
 

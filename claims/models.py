@@ -14,16 +14,13 @@ from knowedit.bundled import bundled_models
 from knowedit.editing import ROME
 from knowedit.errors import InputError
 from knowedit.evaluation import TEST_FILE, Record, load_records
+from knowedit.evaluation import Stale as Stale
 from knowedit.linalg import FactorisedMoment, SecondMoment
 from knowedit.models import LanguageModel
 
 
 class Missing(Exception):
     """Something that a measurement needs is not here; the message is one line and says what."""
-
-
-class Stale(Exception):
-    """Evidence that is older than the code it depends on; the message is one line and says which."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,8 @@ from claims.models import OpenModel, draw_records
 from claims.registry import Claim, Expectation, Measured, Progress, Section
 from claims.settings import Settings
 from knowedit.editing import ROME, Edit, PrefixPlan, sample_prefixes, subject_key
-from knowedit.evaluation import Record, RecordScores, record_seed, score_record
+from knowedit.evaluation import Record, RecordScores, score_record
+from knowedit.evaluation.runs.seeds import record_seed
 from knowedit.intervals import Interval, bootstrap, paired, wilson
 from knowedit.linalg import LowRank, insert_key_value
 from knowedit.models import LanguageModel, fingerprint

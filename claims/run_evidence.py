@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from claims.evidence_check import Checked, check, read_whole, require_alike
-from claims.evidence_runs import Source
+from claims.evidence_runs import Source, read_whole
 from claims.models import Missing, OpenModel, is_bundled, one_line
 from claims.registry import Progress
 from claims.settings import Settings
 from knowedit.errors import InputError
 from knowedit.evaluation import TEST_FILE, Record, RecordScores
-from knowedit.evaluation.runs.job import Editing, EditingPlan
+from knowedit.evaluation.runs.evidence import Verified, require_alike, verify
+from knowedit.evaluation.runs.station import EvaluationStation
 from knowedit.evaluation.runs.tables import UNEDITED
 from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.scores.entropy import text_entropy
@@ -91,7 +91,7 @@ class Evidence:
     scores: Scores
     records: Sequence[Record]
     means: Means
-    checks: Mapping[str, Checked]
+    checks: Mapping[str, Verified]
     left_out: int = 0
 
     @property
@@ -155,8 +155,8 @@ def gather(methods: Sequence[str], model: OpenModel, settings: Settings, progres
 
     Raises:
         Missing: a run is not there or not finished, or the model lacks something that a method needs.
-        Stale: the code has changed since a run.
-        ValueError: a run is about something else, or is not found again.
+        Stale: the version of an editor or of the scores is another than a run's.
+        InputError: a run is about something else, or is not found again.
         FileFormatError: a file was changed.
     """
     source = source_of(model, settings)
@@ -167,7 +167,7 @@ def gather(methods: Sequence[str], model: OpenModel, settings: Settings, progres
     checks = {}
     for at, (method, run) in enumerate(runs.items()):
         watch = partial(_step, progress, at * sample, len(runs) * sample)
-        checks[method] = check(run, stations[method], records, sample, settings.seed, watch)
+        checks[method] = verify(run, stations[method], records, sample, settings.seed, watch)
     require_alike(list(checks.values()))
     return evidence(model, records, checks, settings.seed)
 
@@ -182,13 +182,13 @@ def source_of(model: OpenModel, settings: Settings) -> Source:
 
 def _open(
     source: Source, model: OpenModel, methods: Sequence[str], count: int
-) -> tuple[Sequence[Record], dict[str, Editing]]:
+) -> tuple[Sequence[Record], dict[str, EvaluationStation]]:
     """Today's records, and a station for each method; they share the model and the TF-IDF model."""
     try:
-        today = source.request(methods[0], count).evaluation()
-        assert isinstance(today.plan, EditingPlan)
-        plans = {method: replace(today.plan, method=source.request(method).chosen()) for method in methods}
-        return today.records, {method: plan.on(model.lm) for method, plan in plans.items()}
+        scorer = source.scorer()
+        jobs = {method: source.job(method, scorer) for method in methods}
+        stations = {method: EvaluationStation.of(job, model.lm) for method, job in jobs.items()}
+        return source.first_records(count), stations
     except InputError as error:
         raise Missing(one_line(error)) from error
 
@@ -198,7 +198,7 @@ def _step(progress: Progress, before: int, of: int, done: int, _: int) -> None:
 
 
 def evidence(
-    model: OpenModel, records: Sequence[Record], checks: Mapping[str, Checked], seed: int
+    model: OpenModel, records: Sequence[Record], checks: Mapping[str, Verified], seed: int
 ) -> Evidence:
     """What the claims read, of runs that were checked.
 

@@ -1,51 +1,54 @@
 """Section 3.1 and Appendix D: editors over their layers and bounds, read from a finished sweep on training records.
 
-The sweep is evidence like the runs of Table 2: sealed lines with the digest of the code that they depend on, of which
-some are measured again.
+The sweep is evidence like the runs of Table 2: sealed lines with the version of what they depend on, of which some are
+measured again.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from claims.evidence_check import PROBABILITY, require_same
 from claims.models import Missing, OpenModel, one_line
 from claims.registry import Claim, Expectation, Measured, Progress, Section
 from claims.run_evidence import Means, resampled, source_of
 from claims.settings import Settings
+from knowedit.editing import EDITORS, label_of, make_editor
 from knowedit.errors import InputError
 from knowedit.evaluation import (
     TRAIN_FILE,
-    EditingPlan,
-    PointScores,
+    EvaluationJob,
     Record,
     RecordScores,
-    Unedited,
+    best,
     load_records,
     read_sweep,
 )
 from knowedit.evaluation.runs.evaluate import records_identity
-from knowedit.evaluation.runs.sweep import sweep_digest
-from knowedit.evaluation.runs.sweep_rows import best
+from knowedit.evaluation.runs.evidence import PROBABILITY, require_same_question
+from knowedit.evaluation.runs.station import EvaluationStation
+from knowedit.evaluation.runs.sweep_points import SweepPoint, sweep_digest
 from knowedit.evaluation.runs.tables import F1_BELOW
+from knowedit.runs import MANIFEST
 
 Array: TypeAlias = NDArray[np.float64]
 
-FILE: Final = "sweep.jsonl"
+FOLDER: Final = "sweep"
 SAMPLE: Final = 2
 """Records of one point of each method that are measured again by default."""
 EFFECTIVE: Final = 90.0
 """ES in per cent from which fine-tuning works at a layer; elsewhere NS is high for want of an edit."""
 TUNED: Final = ("FT", "FT+L", "AttnEdit")
 ROME: Final = "ROME"
+NAMES: Final = {label_of(make()): name for name, make in EDITORS.items()}
+"""What a table calls an editor to its name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,38 +63,38 @@ class Evidence:
         note: which sweep it is, for the report.
     """
 
-    points: Sequence[PointScores]
+    points: Sequence[SweepPoint]
     cases: Sequence[int]
     n_layers: int
     seed: int
     note: str = ""
 
-    def find(self, method: str, **setting: object) -> list[PointScores]:
+    def find(self, method: str, **setting: object) -> list[SweepPoint]:
         """The points of a method with some settings, by layer.
 
         Raises:
             Missing: there is none.
         """
-        found = [one for one in self.points if one.point.method == method and _has(one, setting)]
+        found = [one for one in self.points if one.method == method and _has(one, setting)]
         if not found:
             raise Missing(f"the sweep has no point of {method} with {setting}: add it with knowedit sweep")
-        return sorted(found, key=lambda one: one.point.layer)
+        return sorted(found, key=lambda one: one.setting["layer"])
 
     def rate(self, method: str) -> float | None:
         """The learning rate of a method's best setting."""
         return best([one.row() for one in self.find(method)], method).learning_rate
 
-    def means(self, points: Sequence[PointScores], column: str, cases: Sequence[int] = ()) -> Means:
+    def means(self, points: Sequence[SweepPoint], column: str, cases: Sequence[int] = ()) -> Means:
         """The means of a column at some points, by layer and ε; of some records, by default of all."""
         columns = {}
         for one in points:
             by_case = dict(zip(one.cases, one.columns[column], strict=True))
-            columns[str(one.point), column] = [100 * by_case[case] for case in cases or self.cases]
+            columns[str(one), column] = [100 * by_case[case] for case in cases or self.cases]
         return resampled(columns, np.random.default_rng(self.seed))
 
 
-def _has(one: PointScores, setting: Mapping[str, object]) -> bool:
-    return all(getattr(one.point, name) == value for name, value in setting.items())
+def _has(one: SweepPoint, setting: Mapping[str, object]) -> bool:
+    return all(one.setting.get(name) == value for name, value in setting.items())
 
 
 def gather(methods: Sequence[str], model: OpenModel, settings: Settings, progress: Progress) -> Evidence:
@@ -99,21 +102,24 @@ def gather(methods: Sequence[str], model: OpenModel, settings: Settings, progres
 
     Raises:
         Missing: there is no sweep, or the model lacks something that it needs.
-        Stale: the code has changed since.
+        Stale: the version of an editor or of the scores is another than the sweep's.
         ValueError: the sweep is about something else, or is not found again.
         FileFormatError: a line was changed.
     """
-    source = source_of(model, settings)
-    file = source.folder(FILE)
-    if not file.is_file():
-        raise Missing(f"no sweep in {file.parent.name}/{FILE}: make it with {command(source.model, file)}")
-    points = [one for one in read_sweep(file) if one.point.method in methods]
+    folder = source_of(model, settings).folder(FOLDER)
+    if not (folder / MANIFEST).is_file():
+        raise Missing(
+            f"no sweep in {folder.parent.name}/{FOLDER}: make it with {command(model.name, folder)}"
+        )
+    manifest, every = read_sweep(folder, whole=True)
+    points = [one for one in every if one.method in methods]
     if not points:
-        raise Missing(f"{file.parent.name}/{FILE} has no point of {', '.join(methods)}: add some")
-    records = _records(model, points)
+        raise Missing(f"{folder.parent.name}/{FOLDER} has no point of {', '.join(methods)}: add some")
+    identity = manifest["run"]
+    records = _records(model, identity)
     drawn, again = points if settings.full else _drawn(points, settings.seed), 0
     for done, one in enumerate(drawn, start=1):
-        again += _check(one, model, records, settings)
+        again += _check(one, identity, model, records, settings)
         progress(done, len(drawn))
     failed = {int(case) for one in points for case in one.failed}
     cases = [record.case_id for record in records if record.case_id not in failed]
@@ -121,20 +127,20 @@ def gather(methods: Sequence[str], model: OpenModel, settings: Settings, progres
     return Evidence(points, cases, model.lm.n_layers, settings.seed, note)
 
 
-def command(model: str, file: Path) -> str:
+def command(model: str, folder: Path) -> str:
     """What makes the sweep."""
     methods = "--method ft --method ft+l --method attn-edit --method rome"
-    return f"knowedit sweep -m {model} {methods} --bounds 2e-3,5e-3,1e-2 --rates 5e-4,2e-3 --out {file}"
+    return f"knowedit sweep -m {model} {methods} --bounds 2e-3,5e-3,1e-2 --rates 5e-4,2e-3 --out {folder}"
 
 
-def _drawn(points: Sequence[PointScores], seed: int) -> list[PointScores]:
+def _drawn(points: Sequence[SweepPoint], seed: int) -> list[SweepPoint]:
     """One point of each method."""
     rng = random.Random(f"sweep {seed}")
-    methods = dict.fromkeys(one.point.method for one in points)
-    return [rng.choice([one for one in points if one.point.method == method]) for method in methods]
+    methods = dict.fromkeys(one.method for one in points)
+    return [rng.choice([one for one in points if one.method == method]) for method in methods]
 
 
-def _records(model: OpenModel, points: Sequence[PointScores]) -> list[Record]:
+def _records(model: OpenModel, identity: Mapping[str, Any]) -> list[Record]:
     """The training records that the sweep was measured on.
 
     Raises:
@@ -144,44 +150,51 @@ def _records(model: OpenModel, points: Sequence[PointScores]) -> list[Record]:
     path = None if model.lm.folder is None else model.lm.folder / TRAIN_FILE
     if path is None or not path.is_file():
         raise Missing(f"{model.name} has no {TRAIN_FILE} in its folder, which the sweep is measured on")
-    told = points[0].identity["records"]
+    told = identity["records"]
     records = load_records(path)[: told["count"]]
-    if any(one.identity["records"] != records_identity(records) for one in points):
+    if told != records_identity(records):
         raise ValueError(f"the sweep of {model.name} is about other records than its first {told['count']}")
     return records
 
 
-def _check(one: PointScores, model: OpenModel, records: Sequence[Record], settings: Settings) -> int:
+def _check(
+    one: SweepPoint,
+    identity: Mapping[str, Any],
+    model: OpenModel,
+    records: Sequence[Record],
+    settings: Settings,
+) -> int:
     """Measure records of a point again; how many."""
     try:
-        plan = EditingPlan(model.name, Unedited(), one.identity["seed"], device=settings.device)
-        station = replace(plan, method=one.point.editing()).on(model.lm)
+        editor = make_editor(NAMES[one.method], **one.setting)
+        job = EvaluationJob(model.name, editor, identity["seed"], device=settings.device)
+        station = EvaluationStation.of(job, model.lm)
     except InputError as error:
         raise Missing(one_line(error)) from error
-    require_same(f"the sweep of {model.name} at {one.point}", one.identity, station.identity)
-    rng = random.Random(f"records {settings.seed} {one.point}")
+    was = {**identity, "method": one.method, "settings": one.settings}
+    require_same_question(f"the sweep of {model.name} at {one}", was, station.identity)
+    rng = random.Random(f"records {settings.seed} {one}")
     drawn = list(records) if settings.full else rng.sample(list(records), min(SAMPLE, len(records)))
-    for record in drawn:
-        outcome = station.measure(record)
+    for outcome in station.measure(drawn):
         found = None if outcome.scores is None else RecordScores.from_json(outcome.scores).columns
-        require_found_again(one, record.case_id, found)
+        require_found_again(one, outcome.case_id, found)
     return len(drawn)
 
 
-def require_found_again(one: PointScores, case: int, found: Mapping[str, float | None] | None) -> None:
+def require_found_again(one: SweepPoint, case: int, found: Mapping[str, float | None] | None) -> None:
     """Refuse a point of which a record is not what it was.
 
     Raises:
         ValueError: with what differs.
     """
     if (found is None) != (str(case) in one.failed):
-        raise ValueError(f"at {one.point} record {case} failed only once")
+        raise ValueError(f"at {one} record {case} failed only once")
     for key, values in one.columns.items() if found is not None else ():
         was, now = dict(zip(one.cases, values, strict=True))[case], (found or {}).get(key)
         # A success is a comparison of probabilities, which rounding can turn at one prompt of a few.
         allowed = PROBABILITY if key.endswith("M") else 0.5
         if now is None or not abs(now - was) <= allowed:
-            raise ValueError(f"at {one.point} record {case}: {key} was {was} and is {now}")
+            raise ValueError(f"at {one} record {case}: {key} was {was} and is {now}")
 
 
 def thirds(n_layers: int) -> tuple[range, range]:
@@ -194,7 +207,7 @@ def any_middle_layer(evidence: Evidence) -> Measured:
     """PS of ROME at the middle layer where it is lowest, and at the lowest of the last layers."""
     points = evidence.find(ROME)
     means = evidence.means(points, "PS")
-    by_layer = {one.point.layer: means(str(one.point), "PS") for one in points}
+    by_layer = {one.setting["layer"]: means(str(one), "PS") for one in points}
     middle, last = thirds(evidence.n_layers)
     if missing := [layer for layer in (*middle, *last) if layer not in by_layer]:
         raise Missing(f"the sweep has no point of ROME at layer {missing[0]}: add it with knowedit sweep")
@@ -204,8 +217,8 @@ def any_middle_layer(evidence: Evidence) -> Measured:
     return Measured(found, control, f"PS by layer {_told(points, means, 'PS')}; {evidence.note}")
 
 
-def _told(points: Sequence[PointScores], means: Means, column: str) -> str:
-    return ", ".join(f"{one.point.layer}: {means(str(one.point), column)[0]:.1f}" for one in points)
+def _told(points: Sequence[SweepPoint], means: Means, column: str) -> str:
+    return ", ".join(f"{one.setting['layer']}: {means(str(one), column)[0]:.1f}" for one in points)
 
 
 def ft_layer(evidence: Evidence) -> Measured:
@@ -215,23 +228,23 @@ def ft_layer(evidence: Evidence) -> Measured:
     """
     points = evidence.find("FT", learning_rate=evidence.rate("FT"))
     efficacy, specificity = (evidence.means(points, column) for column in ("ES", "NS"))
-    kept = [one for one in points if efficacy(str(one.point), "ES")[0] >= EFFECTIVE]
+    kept = [one for one in points if efficacy(str(one), "ES")[0] >= EFFECTIVE]
     if len(kept) < 2:
-        layers = ", ".join(str(one.point.layer) for one in kept) or "none"
+        layers = ", ".join(str(one.setting["layer"]) for one in kept) or "none"
         raise Missing(
             f"FT has an ES of {EFFECTIVE:g} % at one layer at most ({layers}): there is nothing to compare"
         )
     order = np.random.default_rng(evidence.seed).permutation(evidence.cases).tolist()
     chosen, rest = (evidence.means(kept, "NS", half) for half in (order[::2], order[1::2]))
-    by_layer = [chosen(str(one.point), "NS")[0] for one in kept]
+    by_layer = [chosen(str(one), "NS")[0] for one in kept]
     places = [int(np.argmax(by_layer)), int(np.argmin(by_layer))]
     found, control = (rest.interval(_above_others(kept, rest, place)) for place in places)
-    told = f"best layer {kept[places[0]].point.layer}; NS by layer {_told(kept, specificity, 'NS')}"
+    told = f"best layer {kept[places[0]].setting['layer']}; NS by layer {_told(kept, specificity, 'NS')}"
     return Measured(found, control, f"{told}; {evidence.note}")
 
 
-def _above_others(points: Sequence[PointScores], means: Means, place: int) -> Array:
-    every = [means(str(one.point), "NS") for one in points]
+def _above_others(points: Sequence[SweepPoint], means: Means, place: int) -> Array:
+    every = [means(str(one), "NS") for one in points]
     own = every.pop(place)
     return np.asarray(own - np.mean(every, axis=0), dtype=np.float64)
 
@@ -239,7 +252,7 @@ def _above_others(points: Sequence[PointScores], means: Means, place: int) -> Ar
 def trade(method: str, evidence: Evidence) -> Measured:
     """What the smallest ε gains in NS and loses in PS beside the largest: the smaller of the two, in points."""
     rate = evidence.rate(method)
-    bounds = sorted({one.point.bound or 0.0 for one in evidence.find(method, learning_rate=rate)})
+    bounds = sorted({one.setting.get("bound") or 0.0 for one in evidence.find(method, learning_rate=rate)})
     if len(bounds) < 2:
         raise Missing(f"the sweep has one ε of {method} only: add another with knowedit sweep")
     small, large = (
@@ -255,8 +268,8 @@ def trade(method: str, evidence: Evidence) -> Measured:
     return Measured(found, control, f"{told}, mean over the layers; {evidence.note}")
 
 
-def _mean(points: Sequence[PointScores], means: Means, column: str) -> Array:
-    return np.asarray(np.mean([means(str(one.point), column) for one in points], axis=0), dtype=np.float64)
+def _mean(points: Sequence[SweepPoint], means: Means, column: str) -> Array:
+    return np.asarray(np.mean([means(str(one), column) for one in points], axis=0), dtype=np.float64)
 
 
 def _epsilon(name: str, method: str, place: str) -> Claim[Evidence]:

@@ -17,7 +17,8 @@ from claims.settings import Settings
 from claims.tracing_measures import Evidence, Texts
 from knowedit.editing import FineTuning
 from knowedit.errors import InputError
-from knowedit.evaluation import Record, record_seed
+from knowedit.evaluation import Record
+from knowedit.evaluation.runs.seeds import record_seed
 from knowedit.models import LanguageModel, fingerprint
 from knowedit.tracing import (
     FactSummary,

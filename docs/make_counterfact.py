@@ -11,9 +11,9 @@ import random
 import sys
 from pathlib import Path
 
-from knowedit.evaluation import Table1, iter_records
+from knowedit.evaluation import iter_records
 from knowedit.evaluation.records.compiler import compile_records, read_facts, read_templates
-from knowedit.evaluation.records.counts import PAPER
+from knowedit.evaluation.records.counts import PAPER, Table1
 
 PAGE = Path(__file__).parent / "counterfact.md"
 SHOWN = 3

@@ -8,10 +8,10 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-from knowedit.evaluation import Run, make_table, paper_rows, read_run, read_sweep, run_row
+
+from knowedit.evaluation import Run, best, make_table, paper_rows, read_run, read_sweep, run_row
 from knowedit.evaluation.figures import bars, distributions, save, sweep_lines
-from knowedit.evaluation.runs.sweep_rows import SweepRow, best
-from knowedit.evaluation.runs.table_text import markdown
+from knowedit.evaluation.runs.sweep_points import SweepRow
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "evaluation.md"
@@ -30,12 +30,12 @@ def runs_of(model: str) -> list[Run]:
 
 def sweep_of(model: str) -> list[SweepRow]:
     """Every setting of a model's sweep."""
-    return [point.row() for point in read_sweep(EVIDENCE / model / "sweep.jsonl")]
+    return [point.row() for point in read_sweep(EVIDENCE / model / "sweep")[1]]
 
 
 def table_2(model: str) -> str:
     """The organism's rows above those of the paper."""
-    return markdown(make_table([*map(run_row, runs_of(model)), *paper_rows(MODELS[model])]))
+    return make_table([*map(run_row, runs_of(model)), *paper_rows(MODELS[model])]).markdown()
 
 
 def sweep(model: str) -> str:
@@ -47,7 +47,7 @@ def sweep(model: str) -> str:
 
 def _best(rows: list[SweepRow], method: str) -> str:
     row = best(rows, method)
-    setting = ("–" if value is None else f"{value:g}" for value in row.setting.values())
+    setting = ("–" if value is None else f"{value:g}" for value in (row.layer, row.bound, row.learning_rate))
     means = (f"{row.columns[key].mean:.1f}" for key in ("ES", "PS", "NS"))
     count = sum(other.method == method for other in rows)
     return f"| {' | '.join((method, *setting, *means, f'{row.score:.1f}', str(count)))} |"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from knowedit.evaluation import Pair, Record, RecordScores
-from knowedit.evaluation.runs.evaluate import EvaluationRun
-from knowedit.evaluation.runs.executors import InProcess
-from knowedit.evaluation.runs.folder import Outcome, Run
+from knowedit.evaluation import Record, RecordScores, Run
+from knowedit.evaluation.runs.evaluate import run_job
+from knowedit.evaluation.runs.run import Outcome
+from knowedit.evaluation.scores.record_scores import Pair
 from knowedit.evaluation.scores.texts import TextScores
 from knowedit.facts import Fact
 
@@ -78,15 +78,17 @@ class FakeStation:
             "dtype": "float32",
             "device": "cpu",
             "method": self.method,
-            "settings": {"layer": 5},
+            "settings": {"layer": 5, "version": 1},
             "seed": 0,
-            "scores": {"probability": "joint"},
-            "code": "c" * 64,
+            "scores": {"probability": "joint", "version": 1},
             "versions": {"torch": "2"},
         }
         return usual | dict(self.changed)
 
-    def measure(self, record: Record) -> Outcome:
+    def measure(self, block: Sequence[Record], _: Callable[[Any], None]) -> tuple[Outcome, ...]:
+        return tuple(self.outcome(record) for record in block)
+
+    def outcome(self, record: Record) -> Outcome:
         try:
             return Outcome(record.case_id, self.of(record).to_json(), None, 0.5)
         except ZeroDivisionError:
@@ -100,4 +102,4 @@ class FakeStation:
 
 
 def make_run(folder: Path, station: FakeStation, records: list[Record]) -> Run:
-    return EvaluationRun(station, records, folder).gather(InProcess())
+    return run_job(station, records, folder)

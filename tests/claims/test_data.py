@@ -13,7 +13,8 @@ from claims.registry import DATA
 from claims.run import on_data
 from claims.settings import Settings
 from claims.verdicts import Verdict
-from knowedit.evaluation import Record, Table1
+from knowedit.evaluation import Record
+from knowedit.evaluation.records.counts import Table1
 from tests.evaluation.samples import nested
 
 (CLAIM,) = data.SECTION.claims

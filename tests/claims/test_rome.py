@@ -8,7 +8,9 @@ import torch
 from claims.registry import Measured
 from claims.rome import CLAIMS, Evidence, Outcome
 from claims.verdicts import Verdict, assess
-from knowedit.evaluation import Pair, RecordScores, record_seed
+from knowedit.evaluation import RecordScores
+from knowedit.evaluation.runs.seeds import record_seed
+from knowedit.evaluation.scores.record_scores import Pair
 from knowedit.intervals import wilson
 
 RECORDS = 60

@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 
 from claims import evidence_runs, make_evidence, run, run_evidence
-from claims.evidence_runs import EVIDENCE, RECORDS, Source
-from claims.models import OpenModel
+from claims.evidence_runs import EVIDENCE, RECORDS, Source, read_whole
+from claims.models import Missing, OpenModel
 from claims.run_evidence import SAMPLE, gather, source_of
 from claims.settings import Settings
 from claims.table2 import KNOWING, SAYING_SECTION, SECTION, TABLE2
 from claims.verdicts import Result, Verdict
-from knowedit.cli import evaluate as evaluate_module
+from knowedit.editing import ROME
 from knowedit.errors import InputError
 from knowedit.evaluation import Record, RecordScores, load_records
-from knowedit.evaluation.runs.folder import RECORDS as LINES
-from knowedit.evaluation.runs.folder import read_run
+from knowedit.evaluation.runs.run import RECORDS as LINES
+from knowedit.evaluation.runs.run import read_run
 from tests.claims.runs import METHODS, FakeStation, make_records, make_run, scores
 
 MODEL = "organism-gpt2"
@@ -142,12 +142,12 @@ def test_an_unfinished_run_is_not_measured(folder: Path) -> None:
     assert verdicts(results(folder), "table2.") == {Verdict.NOT_MEASURED}
 
 
-def test_other_code_is_stale(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed = {"ft": replace(STATIONS["ft"], changed={"code": "d" * 64})}
+def test_another_version_is_stale(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = {"ft": replace(STATIONS["ft"], changed={"settings": {"layer": 5, "version": 2}})}
     use(monkeypatch, STATIONS | changed)
     found = results(folder)
     assert verdicts(found, "table2.") == {Verdict.STALE}
-    assert f"{MODEL}/ft was measured by other code" in found["table2.essence"].reason
+    assert f"{MODEL}/ft was measured by version 1 of its settings" in found["table2.essence"].reason
     assert Verdict.STALE not in verdicts(found, "knowing.")
 
 
@@ -224,8 +224,11 @@ def test_the_evidence_of_bundled_models_is_in_this_package() -> None:
     source = Source(MODEL)
     assert source.folder("ft+l") == EVIDENCE / MODEL / "ft+l"
     assert Source("a/b", Path("e")).folder("none") == Path("e") / "a--b" / "none"
-    request = source.request("rome")
-    assert (request.limit, request.keep_texts, request.texts, request.layer) == (RECORDS, False, True, None)
+    scorer = source.scorer()
+    assert scorer.texts is not None
+    assert not scorer.texts.kept
+    assert source.job("rome", scorer).editor == ROME.paper()
+    assert len(source.first_records()) == RECORDS
     assert evidence_runs.METHODS == METHODS
     assert set(TABLE2) | set(KNOWING) == set(METHODS)
 
@@ -241,11 +244,11 @@ def test_a_model_with_records_uses_its_own(tmp_path: Path) -> None:
 
 def test_the_command_asks_for_every_run(capsys: pytest.CaptureFixture[str]) -> None:
     options = make_evidence.parser().parse_args(["--records", "3", "--out", "e"])
-    found = make_evidence.requests(options)
-    assert [request.out for request in found] == [
+    found = make_evidence.asked_for(options)
+    assert [source.folder(method) for source, method in found] == [
         Path("e") / model / method for model in ("organism-gpt2", "organism-gptj") for method in METHODS
     ]
-    assert {request.limit for request in found} == {3}
+    assert options.records == 3
     with pytest.raises(SystemExit, match="2"):
         make_evidence.parser().parse_args(["--records", "0"])
     with pytest.raises(SystemExit, match="2"):
@@ -261,9 +264,9 @@ def go(folder: Path, *more: str) -> int:
 def test_what_the_command_makes_is_evidence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scorer = evaluate_module.TextScorer
+    scorer = evidence_runs.TextScorer
     monkeypatch.setattr(
-        evaluate_module, "TextScorer", lambda tfidf, **more: scorer(tfidf, new_tokens=8, **more)
+        evidence_runs, "TextScorer", lambda tfidf, **more: scorer(tfidf, new_tokens=8, **more)
     )
     assert go(tmp_path) == 0
     made = read_run(tmp_path / MODEL / "none")
@@ -285,16 +288,15 @@ def test_the_command_says_in_one_line_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert go(tmp_path, "--layer", "3") == 2
-    assert "'layer' is no option of" in capsys.readouterr().err
+    assert "layer: options of an editor that is given by its name, not of none" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
     def stop(*given: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(make_evidence, "gather_with_bar", stop)
-    monkeypatch.setattr(make_evidence.EvaluateRequest, "evaluation", lambda self: None)
+    monkeypatch.setattr(make_evidence, "run_job", stop)
     assert go(tmp_path) == 130
-    assert "the same command goes on where it was" in capsys.readouterr().err
+    assert "the same command resumes it" in capsys.readouterr().err
 
 
 def test_a_record_that_failed_is_in_the_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +305,7 @@ def test_a_record_that_failed_is_in_the_exit_code(tmp_path: Path, monkeypatch: p
 
     folder = tmp_path / MODEL / "none"
     made = make_run(folder, FakeStation(of=fails), ALL)
-    monkeypatch.setattr(make_evidence, "make", lambda request, retry: made)
+    monkeypatch.setattr(make_evidence, "make", lambda *given, **options: made)
     assert go(tmp_path) == 1
 
 
@@ -313,10 +315,29 @@ def test_a_method_that_the_model_lacks_something_for_is_not_measured(
     monkeypatch.undo()
     monkeypatch.setattr(run, "open_model", lambda source, settings: fake_model(source))
 
-    def no_layer(self: Any) -> None:
+    def no_layer(self: Any, method: str, scorer: Any) -> None:
         raise InputError("no layer is known")
 
-    monkeypatch.setattr(evaluate_module.EvaluateRequest, "evaluation", no_layer)
+    monkeypatch.setattr(Source, "job", no_layer)
     found = results(folder)
     assert verdicts(found, "") == {Verdict.NOT_MEASURED}
     assert found["table2.ft-f2"].reason == "no layer is known"
+
+
+# Reading a folder
+
+
+def test_a_missing_folder_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(Missing, match=r"no evidence in m/rome: make it with python x"):
+        read_whole(tmp_path / "m" / "rome", "python x")
+
+
+def test_an_unfinished_run_says_how_to_resume(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "m" / "none", FakeStation(), ALL[:12]).path
+    lines = (folder / LINES).read_bytes().splitlines(keepends=True)
+    (folder / LINES).write_bytes(b"".join(lines[:-3]))
+    with pytest.raises(Missing, match="3 of 12 records of m/none are not measured: resume with python x"):
+        read_whole(folder, "python x")
+    (folder / LINES).unlink()
+    with pytest.raises(Missing, match="12 of 12 records"):
+        read_whole(folder, "python x")

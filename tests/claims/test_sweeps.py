@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-import knowedit
 from claims.evidence_runs import EVIDENCE
 from claims.models import Missing, OpenModel, Stale, open_model
 from claims.settings import Settings
-from claims.sweeps import FILE, LAYERS, ROME, SECTION, TUNED, Evidence, gather, require_found_again, thirds
+from claims.sweeps import (
+    FOLDER,
+    LAYERS,
+    ROME,
+    SECTION,
+    TUNED,
+    Evidence,
+    gather,
+    require_found_again,
+    thirds,
+)
 from claims.verdicts import Verdict, assess
 from knowedit.bundled import bundled_models, notes
 from knowedit.errors import FileFormatError
-from knowedit.evaluation import (
-    TRAIN_FILE,
-    EditingPlan,
-    InProcess,
-    PointScores,
-    Sweep,
-    SweepPoint,
-    Unedited,
-    load_records,
-    read_sweep,
-)
-from knowedit.evaluation.runs.sweep_rows import best
-from knowedit.runs import sealed, unsealed
+from knowedit.evaluation import TRAIN_FILE, Sweep, best, load_records, read_sweep
+from knowedit.evaluation.runs.sweep_points import KIND, LINES, SCHEMA, TITLE, SweepPoint
+from knowedit.runs import RunFolder, read_folder
 
 CLAIMS = {claim.id: claim for section in (SECTION, LAYERS) for claim in section.claims}
 CASES = tuple(range(40))
@@ -43,10 +43,12 @@ def point(method: str, layer: int, bound: float | None = None, rate: float | Non
     for key in ("ES", "PS", "NS"):
         mean = means.get(key, 99.0) / 100
         columns[key] = tuple(np.clip(mean + 0.02 * rng.standard_normal(len(CASES)), 0, 1))
-    return PointScores(SweepPoint(method, layer, bound, rate), {}, CASES, columns, {}, 0.1)
+    given = {"layer": layer, "bound": bound, "learning_rate": rate}
+    setting = {name: value for name, value in given.items() if value is not None}
+    return SweepPoint(method, setting, {}, {}, CASES, columns, {}, 0.1)
 
 
-def paper() -> list[PointScores]:
+def paper() -> list[SweepPoint]:
     """What the paper says, invented."""
     found = [point("FT", layer, NS=70.0 + 10 * (layer == 3)) for layer in range(6)]
     found += [point("FT", layer, ES=20.0, NS=100.0) for layer in range(6, 12)]  # no edit, so no harm
@@ -58,11 +60,11 @@ def paper() -> list[PointScores]:
     return found + [point("ROME", layer, rate=None, PS=95.0 if layer < 8 else 20.0) for layer in range(12)]
 
 
-def evidence(points: list[PointScores]) -> Evidence:
+def evidence(points: list[SweepPoint]) -> Evidence:
     return Evidence(points, CASES, N_LAYERS, 0)
 
 
-def verdict(name: str, points: list[PointScores]) -> Verdict:
+def verdict(name: str, points: list[SweepPoint]) -> Verdict:
     claim = CLAIMS[name]
     try:
         return assess(claim, "m", claim.measure(evidence(points))).verdict
@@ -70,8 +72,8 @@ def verdict(name: str, points: list[PointScores]) -> Verdict:
         return Verdict.NOT_MEASURED
 
 
-def changed(method: str, change: Callable[[PointScores], PointScores]) -> list[PointScores]:
-    return [change(one) if one.point.method == method else one for one in paper()]
+def changed(method: str, change: Callable[[SweepPoint], SweepPoint]) -> list[SweepPoint]:
+    return [change(one) if one.method == method else one for one in paper()]
 
 
 @pytest.mark.parametrize("name", CLAIMS)
@@ -79,8 +81,12 @@ def test_the_papers_picture_holds(name: str) -> None:
     assert verdict(name, paper()) is Verdict.HOLDS
 
 
-def reversed_bounds(one: PointScores) -> PointScores:
-    return replace(one, point=replace(one.point, bound=1e-4 / (one.point.bound or 1)))
+def varied(one: SweepPoint, **setting: float) -> SweepPoint:
+    return replace(one, setting=one.setting | setting)
+
+
+def reversed_bounds(one: SweepPoint) -> SweepPoint:
+    return varied(one, bound=1e-4 / (one.setting.get("bound") or 1))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +100,7 @@ def reversed_bounds(one: PointScores) -> PointScores:
         ),
     ],
 )
-def test_another_picture_does_not(name: str, points: list[PointScores]) -> None:
+def test_another_picture_does_not(name: str, points: list[SweepPoint]) -> None:
     assert verdict(name, points) in (Verdict.ERROR, Verdict.CONTRADICTED)
     found = CLAIMS[name].measure(evidence(points))
     assert found.value.high < CLAIMS[name].expectation.bound
@@ -114,8 +120,7 @@ def test_a_layer_where_nothing_is_edited_is_not_the_best() -> None:
 
 def test_the_trade_is_the_smaller_of_gain_and_loss_at_the_best_rate() -> None:
     worse = [
-        replace(one, point=replace(one.point, learning_rate=9.0), columns=one.columns | {"ES": (0.1,) * 40})
-        for one in paper()
+        replace(varied(one, learning_rate=9.0), columns=one.columns | {"ES": (0.1,) * 40}) for one in paper()
     ]
     for points in (paper(), [*worse, *paper()]):
         found = CLAIMS["sweep.ftl-epsilon"].measure(evidence(points))
@@ -128,18 +133,17 @@ def test_without_its_points_a_claim_is_not_measured(name: str) -> None:
     some = {"sweep.ft-layer": "FT", "sweep.ftl-epsilon": "FT+L", "sweep.attn-epsilon": "AttnEdit"}.get(
         name, "ROME"
     )
-    assert verdict(name, [one for one in paper() if one.point.method != some]) is Verdict.NOT_MEASURED
-    first = next(one for one in paper() if one.point.method == some)
-    assert (
-        verdict(name, [one for one in paper() if one.point.method != some] + [first]) is Verdict.NOT_MEASURED
-    )
+    assert verdict(name, [one for one in paper() if one.method != some]) is Verdict.NOT_MEASURED
+    first = next(one for one in paper() if one.method == some)
+    assert verdict(name, [one for one in paper() if one.method != some] + [first]) is Verdict.NOT_MEASURED
 
 
 @pytest.mark.parametrize("name", bundled_models())
 def test_the_known_settings_are_the_best_of_the_sweep(name: str) -> None:
-    rows = [one.row() for one in read_sweep(EVIDENCE / name / FILE)]
+    rows = [one.row() for one in read_sweep(EVIDENCE / name / FOLDER)[1]]
     known = notes(bundled_models()[name])["fine_tuning"]
-    assert known == {method: best(rows, method).setting for method in TUNED}
+    fields = dict.fromkeys(("layer", "bound", "learning_rate"))
+    assert known == {method: fields | dict(best(rows, method).setting) for method in TUNED}
 
 
 def test_thirds() -> None:
@@ -155,11 +159,10 @@ def model() -> OpenModel:
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory, model: OpenModel) -> Path:
     folder = tmp_path_factory.mktemp("evidence")
-    lm = knowedit.load("organism-gptj")
+    assert model.lm.folder is not None
     records = load_records(model.lm.folder / TRAIN_FILE)[:3]
-    points = [SweepPoint("FT", 0, None, 5e-4), SweepPoint("ROME", 2)]
-    plan = EditingPlan("organism-gptj", Unedited())
-    Sweep(plan, points, records, folder / "organism-gptj" / FILE).gather(lambda one: InProcess(one.on(lm)))
+    for editor, grid in (("ft", {"layer": [0], "learning_rate": [5e-4]}), ("rome", {"layer": [2]})):
+        Sweep(model.lm, editor, grid, folder / "organism-gptj" / FOLDER, records).run()
     return folder
 
 
@@ -169,47 +172,44 @@ def read(model: OpenModel, folder: Path, methods: tuple[str, ...] = (*TUNED, ROM
 
 def test_a_sweep_is_read_and_some_of_it_measured_again(model: OpenModel, swept: Path) -> None:
     found = read(model, swept)
-    assert [one.point.method for one in found.points] == ["FT", "ROME"]
+    assert [one.method for one in found.points] == ["FT", "ROME"]
     assert len(found.cases) == 3
     assert found.note.endswith("of 2 settings; 4 records measured again")
-    assert [one.point.method for one in read(model, swept, TUNED).points] == ["FT"]
+    assert [one.method for one in read(model, swept, TUNED).points] == ["FT"]
     with pytest.raises(Missing, match="has no point of FT\\+L"):
         read(model, swept, ("FT+L",))
 
 
 def test_no_sweep(model: OpenModel, tmp_path: Path) -> None:
-    with pytest.raises(
-        Missing, match=r"no sweep in organism-gptj/sweep\.jsonl: make it with knowedit sweep -m"
-    ):
+    with pytest.raises(Missing, match=r"no sweep in organism-gptj/sweep: make it with knowedit sweep -m"):
         read(model, tmp_path)
 
 
-def spoiled(swept: Path, tmp_path: Path, change: Callable[[dict], None]) -> Path:
-    """The sweep with lines that were changed and sealed again."""
-    file = tmp_path / "organism-gptj" / FILE
-    file.parent.mkdir()
-    lines = [
-        unsealed(line) for line in (swept / "organism-gptj" / FILE).read_bytes().splitlines(keepends=True)
-    ]
-    for line in lines:
-        assert line is not None
-        change(line)
-    file.write_bytes(b"".join(map(sealed, lines)))
+def spoiled(
+    swept: Path, tmp_path: Path, change: Callable[[dict], None] | None = None, **identity: Any
+) -> Path:
+    """The sweep with lines that were changed and sealed again, or another manifest."""
+    folder, out = swept / "organism-gptj" / FOLDER, tmp_path / "organism-gptj" / FOLDER
+    manifest, contents = read_folder(folder, KIND, (SCHEMA,), TITLE, lines=LINES)
+    with RunFolder(out, KIND, SCHEMA, TITLE, lines=LINES) as held:
+        held.begin(manifest["run"] | identity)
+        for content in contents:
+            if change is not None:
+                change(content)
+            held.append(content)
     return tmp_path
 
 
-def test_other_code_is_stale(model: OpenModel, swept: Path, tmp_path: Path) -> None:
-    folder = spoiled(swept, tmp_path, lambda line: line["identity"].update(code="0" * 64))
-    with pytest.raises(Stale, match=r"at FT layer 0 rate 0.0005 was measured by other code"):
+def test_another_version_is_stale(model: OpenModel, swept: Path, tmp_path: Path) -> None:
+    folder = spoiled(swept, tmp_path, lambda line: line["settings"].update(version=0))
+    with pytest.raises(Stale, match=r"at FT layer 0 rate 0.0005 was measured by version 0 of its settings"):
         read(model, folder)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda line: line["identity"].update(model="f" * 64), "was measured otherwise: model is f"),
-        (lambda line: line["identity"]["settings"].update(layer=7), "settings layer is 7 there"),
-        (lambda line: line["identity"]["records"].update(sha256="0"), "about other records"),
+        (lambda line: line["settings"].update(layer=7), "settings layer is 7 there"),
         (lambda line: line["columns"].update(EM=[0.5, 0.5, 0.5]), "EM was 0.5 and is"),
         (lambda line: line["failed"].update({str(case): "x" for case in line["cases"]}), "failed only once"),
     ],
@@ -219,16 +219,29 @@ def test_a_sweep_of_something_else_is_refused(model, swept, tmp_path, change, wo
         read(model, spoiled(swept, tmp_path, change))
 
 
+@pytest.mark.parametrize(
+    ("identity", "words"),
+    [
+        ({"model": "f" * 64}, "was measured otherwise: model is f"),
+        ({"records": {"count": 3, "sha256": "0"}}, "about other records"),
+    ],
+)
+def test_a_sweep_of_another_model_or_other_records_is_refused(
+    model, swept, tmp_path, identity, words
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        read(model, spoiled(swept, tmp_path, **identity))
+
+
 def test_a_changed_line_is_named(model: OpenModel, swept: Path, tmp_path: Path) -> None:
-    folder = spoiled(swept, tmp_path, lambda line: None)
-    file = folder / "organism-gptj" / FILE
+    file = spoiled(swept, tmp_path) / "organism-gptj" / FOLDER / LINES
     file.write_bytes(file.read_bytes().replace(b"0.", b"1.", 1))
     with pytest.raises(FileFormatError, match="line 1 of"):
-        read(model, folder)
+        read(model, tmp_path)
 
 
 def test_rounding_is_no_disagreement() -> None:
-    one = PointScores(SweepPoint("FT", 0), {}, (1, 2), {"ES": (1.0, 0.0), "EM": (0.5, 0.25)}, {}, 0.1)
+    one = SweepPoint("FT", {"layer": 0}, {}, {}, (1, 2), {"ES": (1.0, 0.0), "EM": (0.5, 0.25)}, {}, 0.1)
     require_found_again(one, 1, {"ES": 0.5, "EM": 0.5009})
     with pytest.raises(ValueError, match=r"record 1: EM was 0\.5 and is 0\.502"):
         require_found_again(one, 1, {"ES": 1.0, "EM": 0.502})

@@ -12,34 +12,27 @@ from pathlib import Path
 
 import pytest
 
+from knowedit.bundled import bundled_models
 from knowedit.cli import evaluate as evaluate_module
-from knowedit.cli.evaluate import EvaluateRequest
 from knowedit.editing import ROME
 from knowedit.errors import InputError
-from knowedit.evaluation.runs.executors import InProcess
-from knowedit.evaluation.runs.folder import MANIFEST, RECORDS, read_run
+from knowedit.evaluation.runs.run import RECORDS, read_run
+from knowedit.runs import MANIFEST
+from knowedit.runs.manifest import write_manifest
 from tests.cli.conftest import call
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def here(monkeypatch):
-    """Records are measured in the process of the tests, which is faster."""
-    monkeypatch.setattr(EvaluateRequest, "executor", lambda self: InProcess())
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EvaluateRequest, "executor", lambda self: InProcess())
-        for method in ("none", "rome"):
-            call("evaluate", "--method", method, "--limit", 4, "--no-texts", "--out", folder / method)
+    for method in ("none", "rome"):
+        call("evaluate", "--method", method, "--limit", 4, "--no-texts", "--out", folder / method)
     return folder
 
 
-def test_it_says_what_it_found(run, here, runs):
+def test_it_says_what_it_found(run, runs):
     found = json.loads(
         run(
             "evaluate", "--method", "rome", "--limit", 4, "--no-texts", "--out", runs / "rome", "--json"
@@ -53,7 +46,7 @@ def test_it_says_what_it_found(run, here, runs):
     assert found["digest"] == read_run(runs / "rome").digest
 
 
-def test_texts_are_measured_by_default(run, here, monkeypatch):
+def test_texts_are_measured_by_default(run, monkeypatch):
     scorer = evaluate_module.TextScorer
     monkeypatch.setattr(
         evaluate_module, "TextScorer", lambda tfidf, **more: scorer(tfidf, new_tokens=8, **more)
@@ -115,17 +108,15 @@ def test_what_cannot_be_written_is_refused_before_a_run_is_read(run, tmp_path, o
 
 def test_a_picture_that_cannot_be_drawn_leaves_no_file(run, runs, tmp_path):
     shutil.copytree(runs / "rome", tmp_path / "other")
-    manifest = tmp_path / "other" / MANIFEST
-    content = json.loads(manifest.read_text(encoding="utf-8"))
-    content["run"]["model"] = "another"
-    manifest.write_text(json.dumps(content), encoding="utf-8")
+    manifest = read_run(runs / "rome").manifest
+    write_manifest(tmp_path / "other", {**manifest, "run": manifest["run"] | {"model": "another"}})
     options = ("--csv", "t.csv", "--figure", "t.svg", "--distributions", "d.svg")
     refused = run("table", runs / "rome", "other", *options, code=2)
     assert "several models or sets of records" in " ".join(refused.stderr.split())
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
-def test_failed_records_are_said_and_in_the_exit_code(run, here, monkeypatch):
+def test_failed_records_are_said_and_in_the_exit_code(run, monkeypatch):
     real = ROME.edit
 
     def edit(self, lm, facts, **options):
@@ -133,7 +124,7 @@ def test_failed_records_are_said_and_in_the_exit_code(run, here, monkeypatch):
             raise InputError("no place for the subject")
         return real(self, lm, facts, **options)
 
-    subject = evaluate_module.bundled_models()["organism-gpt2"] / "records_test.json"
+    subject = bundled_models()["organism-gpt2"] / "records_test.json"
     subject = json.loads(subject.read_text(encoding="utf-8"))[1]["requested_rewrite"]["subject"]
     monkeypatch.setattr(ROME, "edit", edit)
     found = run("evaluate", "--method", "rome", "--limit", 3, "--no-texts", "--out", "o", code=1)
@@ -147,7 +138,7 @@ def test_failed_records_are_said_and_in_the_exit_code(run, here, monkeypatch):
     assert read_run(Path("o")).failed == ()
 
 
-def test_an_interrupted_run_says_how_to_go_on(run, here, runs, monkeypatch):
+def test_an_interrupted_run_says_how_to_go_on(run, runs, monkeypatch):
     def watch(self, done, of, outcome):
         if done == 2:
             raise KeyboardInterrupt
@@ -170,7 +161,7 @@ def test_an_interrupted_run_says_how_to_go_on(run, here, runs, monkeypatch):
         (("--method", "mend"), "there is no editor 'mend': use one of rome, ft"),
         (
             ("--method", "none", "--layer", "3"),
-            "'layer' is no option of none, which has none",
+            "layer: options of an editor that is given by its name, not of none",
         ),
         (("--method", "ft", "--profile", "paper"), "ft has no profiles"),
         (("--method", "ft+l", "--bound", "0"), "the bound ε is 0.0: give a positive number"),
@@ -188,7 +179,7 @@ def test_an_interrupted_run_says_how_to_go_on(run, here, runs, monkeypatch):
         ),
     ],
 )
-def test_bad_options_are_one_line_and_leave_nothing(run, here, tmp_path, options, words):
+def test_bad_options_are_one_line_and_leave_nothing(run, tmp_path, options, words):
     entry = {
         "case_id": 0,
         "requested_rewrite": {
@@ -205,7 +196,7 @@ def test_bad_options_are_one_line_and_leave_nothing(run, here, tmp_path, options
     assert not (tmp_path / "o").exists()
 
 
-def test_another_configuration_is_refused(run, here, runs, tmp_path):
+def test_another_configuration_is_refused(run, runs, tmp_path):
     shutil.copytree(runs / "rome", tmp_path / "o")
     before = {name: (tmp_path / "o" / name).read_bytes() for name in (MANIFEST, RECORDS)}
     found = run(
@@ -261,7 +252,7 @@ def test_two_workers_interrupted_and_resumed_find_what_one_process_finds(runs, t
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     told = done.stderr
     assert done.returncode == 130, told
-    assert "To go on, give the same command again" in " ".join(told.split())
+    assert "To resume, give the same command again" in " ".join(told.split())
     assert read_run(tmp_path / "o").missing == 3
     assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
     found, expected = read_run(tmp_path / "o"), read_run(runs / "rome")

@@ -12,7 +12,7 @@ from knowedit.bundled import bundled_models, notes
 from knowedit.cli import sweep as sweep_module
 from knowedit.cli.sweep import parse_layers, parse_numbers
 from knowedit.errors import InputError
-from knowedit.evaluation.runs.sweep import read_sweep
+from knowedit.evaluation import read_sweep
 
 MODEL = "organism-gptj"
 OPTIONS = ("-m", MODEL, "--method", "ft", "--method", "ft+l", "--layers", "0,6", "--bounds", "1e-3,5e-3")
@@ -22,7 +22,7 @@ OPTIONS = ("-m", MODEL, "--method", "ft", "--method", "ft+l", "--layers", "0,6",
 def swept(tmp_path_factory):
     from tests.cli.conftest import call
 
-    file = tmp_path_factory.mktemp("sweep") / "s.jsonl"
+    file = tmp_path_factory.mktemp("sweep") / "s"
     picture = file.with_name("s.svg")
     return file, call("sweep", *OPTIONS, "--limit", 2, "--out", file, "--figure", picture).stdout
 
@@ -31,15 +31,15 @@ def test_it_shows_every_setting_and_the_best(swept):
     text = swept[1]
     assert text.count("best") == 2 + 1
     assert sum(line.lstrip().startswith("FT") for line in text.splitlines()) == 6
-    assert len(read_sweep(swept[0])) == 6
+    assert len(read_sweep(swept[0])[1]) == 6
     assert "s.svg" in "".join(text.split())
     assert "FT+L, ε = 5e-3" in swept[0].with_name("s.svg").read_text(encoding="utf-8")
 
 
 def test_all_settings_in_the_file_are_judged(run, swept, tmp_path):
-    shutil.copy(swept[0], tmp_path / "s.jsonl")
+    shutil.copytree(swept[0], tmp_path / "s")
     options = ("-m", MODEL, "--method", "ft+l", "--layers", "6", "--bounds", "1e-3", "--limit", 2, "--json")
-    found = json.loads(run("sweep", *options, "--out", "s.jsonl").stdout)
+    found = json.loads(run("sweep", *options, "--out", "s").stdout)
     assert len(found["points"]) == 4
     assert found["best"]["FT+L"]["bound"] == 5e-3
 
@@ -48,8 +48,8 @@ def test_the_best_settings_are_kept_as_known_ones(run, swept, tmp_path):
     folder = tmp_path / MODEL
     shutil.copytree(bundled_models()[MODEL], folder)
     (folder / "knowedit.json").write_text('{"edit_layer": 2, "fine_tuning": {"AttnEdit": {"layer": 1}}}')
-    shutil.copy(swept[0], "s.jsonl")
-    options = ("-m", folder, *OPTIONS[2:], "--limit", 2, "--out", "s.jsonl", "--keep", "--json")
+    shutil.copytree(swept[0], "s")
+    options = ("-m", folder, *OPTIONS[2:], "--limit", 2, "--out", "s", "--keep", "--json")
     found = json.loads(run("sweep", *options).stdout)
     assert notes(folder) == {"edit_layer": 2, "fine_tuning": found["best"] | {"AttnEdit": {"layer": 1}}}
     first = found["points"][0]
@@ -62,16 +62,16 @@ def test_the_best_settings_are_kept_as_known_ones(run, swept, tmp_path):
 
 def test_an_interrupted_sweep_says_how_to_go_on(run, swept, monkeypatch, tmp_path):
     def watch(self, point, done, of):
-        if point.layer == 6:
+        if "layer 6" in point:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(sweep_module._Watch, "__call__", watch)
     monkeypatch.setattr(sys, "argv", ["knowedit"])
-    options = ("-m", MODEL, "--method", "ft", "--layers", "0,6", "--limit", 2, "--out", "s.jsonl")
+    options = ("-m", MODEL, "--method", "ft", "--layers", "0,6", "--limit", 2, "--out", "s")
     told = run("sweep", *options, code=130).stderr
-    assert "every finished setting is kept in s.jsonl" in " ".join(told.split())
-    (first,) = read_sweep(tmp_path / "s.jsonl")
-    assert first.columns == read_sweep(swept[0])[0].columns
+    assert "every finished setting is kept in s" in " ".join(told.split())
+    (first,) = read_sweep(tmp_path / "s")[1]
+    assert first.columns == read_sweep(swept[0])[1][0].columns
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_an_interrupted_sweep_says_how_to_go_on(run, swept, monkeypatch, tmp_pat
     ],
 )
 def test_bad_requests_are_one_line_and_leave_nothing(run, tmp_path, options, words):
-    told = run("sweep", "-m", MODEL, *options, "--out", "s.jsonl", code=2).stderr
+    told = run("sweep", "-m", MODEL, *options, "--out", "s", code=2).stderr
     assert words in " ".join(told.split())
-    assert not (tmp_path / "s.jsonl").exists()
+    assert not (tmp_path / "s").exists()
 
 
 def test_lists_as_typed():

@@ -9,27 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from knowedit.evaluation.runs.sweep_rows import SweepRow
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from knowedit.errors import InputError
-from knowedit.evaluation import (
-    COLUMNS,
-    Interval,
-    Outcome,
-    Pair,
-    RecordScores,
-    Row,
-    Run,
-    TextScores,
-    make_table,
-    paper_rows,
-)
+from knowedit.evaluation import COLUMNS, RecordScores, Run, make_table, paper_rows
 from knowedit.evaluation.figures import bars, distributions, save, sweep_lines
 from knowedit.evaluation.figures.bins import COUNT, shared_bins
 from knowedit.evaluation.figures.captions import number
-from knowedit.evaluation.runs.sweep_rows import SweepRow
+from knowedit.evaluation.runs.run import Outcome
+from knowedit.evaluation.runs.tables import Row
+from knowedit.evaluation.scores.record_scores import Pair
+from knowedit.evaluation.scores.texts import TextScores
 from knowedit.figures import style
+from knowedit.intervals import Interval
 
 
 def interval(mean, half=4.0):

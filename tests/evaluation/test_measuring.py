@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,23 +14,25 @@ import knowedit
 from knowedit.editing import ROME, FineTuning
 from knowedit.errors import InputError, NumericalError
 from knowedit.evaluation import (
+    SCORES_VERSION,
     TEST_FILE,
+    EvaluationJob,
     RecordScores,
     Scorer,
+    Stale,
     TextScorer,
     TfIdf,
+    evaluate,
     load_records,
+    read_run,
     score_record,
+    verify,
 )
-from knowedit.evaluation.runs.code_digest import _bare, code_digest, code_modules
-from knowedit.evaluation.runs.evaluate import EvaluationRun
-from knowedit.evaluation.runs.evidence import is_stale, verify
-from knowedit.evaluation.runs.executors import InProcess
-from knowedit.evaluation.runs.job import EditingPlan
-from knowedit.evaluation.runs.methods import Plain, Prepared, Unedited
-from knowedit.evaluation.runs.rome_method import RomeMethod
+from knowedit.evaluation.runs.evaluate import run_job
 from knowedit.evaluation.runs.seeds import record_generator, record_seed
+from knowedit.evaluation.runs.station import EvaluationStation
 from knowedit.models import fingerprint
+from knowedit.runs import Workers
 
 MODEL = "organism-gpt2"
 
@@ -43,9 +47,18 @@ def records(lm):
     return load_records(lm.folder / TEST_FILE)[:3]
 
 
+def station_of(lm, editor, **options):
+    return EvaluationStation.of(EvaluationJob(MODEL, editor, **options), lm)
+
+
+def measure(station, record):
+    (outcome,) = station.measure([record])
+    return outcome
+
+
 @pytest.fixture(scope="module")
 def rome(lm):
-    return EditingPlan(MODEL, RomeMethod(), seed=5).on(lm)
+    return station_of(lm, ROME.paper(), seed=5)
 
 
 def test_the_scores_are_those_of_the_edited_model(lm, records, rome):
@@ -54,37 +67,37 @@ def test_the_scores_are_those_of_the_edited_model(lm, records, rome):
     edit = ROME.paper().edit(lm, [record.fact], generator=generator)
     with edit.applied(lm):
         expected = score_record(lm, record)
-    found = RecordScores.from_json(rome.measure(record).scores)
+    found = RecordScores.from_json(measure(rome, record).scores)
     assert found.to_json() == expected.to_json()
     assert found.columns["ES"] == 1.0
 
 
 def test_a_record_does_not_depend_on_those_before_it(records, rome):
-    first = [rome.measure(record).scores for record in records]
-    assert [rome.measure(record).scores for record in reversed(records)] == first[::-1]
+    first = [measure(rome, record).scores for record in records]
+    assert [measure(rome, record).scores for record in reversed(records)] == first[::-1]
     rome.check()
 
 
 def test_the_unedited_model_is_a_method(lm, records):
-    station = EditingPlan(MODEL, Unedited()).on(lm)
+    station = station_of(lm, None)
     expected = score_record(lm, records[1]).to_json()
-    assert station.measure(records[1]).scores == expected
+    assert measure(station, records[1]).scores == expected
     assert station.identity["settings"] == {}
 
 
 def test_text_is_drawn_by_the_record_and_not_by_the_editor(lm, records, rome):
     """The same draws for every method, so that differences between methods vary less."""
     texts = TextScorer(TfIdf.fit(list(records[0].reference_texts)), new_tokens=5)
-    plan = EditingPlan(MODEL, Unedited(), 5, Scorer(texts=texts))
-    station = plan.on(lm)
-    found = station.measure(records[0]).scores
+    scorer = Scorer(texts=texts)
+    station = station_of(lm, None, seed=5, scorer=scorer)
+    found = measure(station, records[0]).scores
     generator = record_generator(5, records[0].case_id, "texts")
-    assert found == score_record(lm, records[0], plan.scorer, generator=generator).to_json()
-    assert station.measure(records[0]).scores == found
+    assert found == score_record(lm, records[0], scorer, generator=generator).to_json()
+    assert measure(station, records[0]).scores == found
     assert station.identity["scores"]["texts"]["tfidf"] == texts.tfidf.digest
     assert station.identity["scores"]["texts"]["new_tokens"] == 5
-    without = replace(plan, scorer=Scorer(texts=replace(texts, kept=False))).on(lm)
-    dropped = without.measure(records[0]).scores
+    without = station_of(lm, None, seed=5, scorer=Scorer(texts=replace(texts, kept=False)))
+    dropped = measure(without, records[0]).scores
     assert dropped == found | {"texts": found["texts"] | {"generated": None}}
     assert RecordScores.from_json(dropped).columns == RecordScores.from_json(found).columns
     assert without.identity["scores"] != station.identity["scores"]
@@ -93,7 +106,7 @@ def test_text_is_drawn_by_the_record_and_not_by_the_editor(lm, records, rome):
 
 def test_a_record_that_fails_is_recorded_and_leaves_the_model(lm, records, rome):
     bad = replace(records[0], fact=replace(records[0].fact, prompt="{} plays the " + "very " * 400))
-    outcome = rome.measure(bad)
+    outcome = measure(rome, bad)
     assert outcome.scores is None
     assert outcome.error.startswith("InputError: ")
     assert "\n" not in outcome.error
@@ -102,31 +115,26 @@ def test_a_record_that_fails_is_recorded_and_leaves_the_model(lm, records, rome)
 
 @dataclass(frozen=True)
 class Failing:
-    error: type[BaseException]
-    label: str = "failing"
-    sources: tuple[str, ...] = ()
+    error: str
 
-    def prepare(self, lm):
-        def make(fact, generator):
-            raise self.error("now")
-
-        return Prepared(make, {})
+    def edit(self, lm, facts, *, generator):
+        raise (getattr(builtins, self.error, None) or getattr(torch, self.error))("now")
 
 
 @pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError, KeyboardInterrupt])
 def test_what_is_not_the_records_fault_is_raised(lm, records, error):
     with pytest.raises(error):
-        EditingPlan(MODEL, Failing(error)).on(lm).measure(records[0])
+        measure(station_of(lm, Failing(error.__name__)), records[0])
 
 
 def test_any_other_error_is_the_records(lm, records):
-    outcome = EditingPlan(MODEL, Failing(ZeroDivisionError)).on(lm).measure(records[0])
+    outcome = measure(station_of(lm, Failing("ZeroDivisionError")), records[0])
     assert outcome.error == "ZeroDivisionError: now"
 
 
 def test_a_model_that_was_changed_is_found(fresh_lm):
     lm = fresh_lm("gpt2")
-    station = EditingPlan("tiny", Unedited()).on(lm)
+    station = station_of(lm, None)
     station.check()
     lm.projection(1).weight.data[0, 0] += 1
     with pytest.raises(NumericalError, match=r"h\.1\.mlp\.c_proj\.weight is not what it was"):
@@ -140,24 +148,25 @@ def test_everything_the_scores_depend_on_is_in_the_identity(lm, rome):
     assert (identity["method"], identity["seed"], identity["dtype"]) == ("ROME", 5, "float32")
     assert identity["settings"]["layer"] == 5
     assert len(identity["settings"]["statistics"]["sha256"]) == 64
-    other = EditingPlan(MODEL, RomeMethod(ROME.released_2022_10())).on(lm).identity
+    other = station_of(lm, ROME.released_2022_10()).identity
     assert other["settings"]["max_offset"] == 4.0
-    tuned = EditingPlan(MODEL, Plain(FineTuning.ft_l(layer=2, bound=1e-3), "FT+L")).on(lm).identity
+    tuned = station_of(lm, FineTuning.ft_l(layer=2, bound=1e-3)).identity
     assert (tuned["settings"]["layer"], tuned["settings"]["bound"]) == (2, 1e-3)
-    assert tuned["code"] != identity["code"]
+    assert identity["settings"]["version"] == ROME.version
+    assert identity["scores"]["version"] == SCORES_VERSION
 
 
 def test_fine_tuning_is_scored_and_taken_out(lm, records):
-    station = EditingPlan(MODEL, Plain(FineTuning.ft(layer=3), "FT")).on(lm)
+    station = station_of(lm, FineTuning.ft(layer=3))
     before = score_record(lm, records[0]).columns
-    found = RecordScores.from_json(station.measure(records[0]).scores).columns
+    found = RecordScores.from_json(measure(station, records[0]).scores).columns
     assert found["EM"] > before["EM"] + 0.01
     station.check()
 
 
 def test_a_method_that_the_model_lacks_something_for_fails_before_any_record(fresh_lm):
     with pytest.raises(InputError, match="no layer is known"):
-        EditingPlan("tiny", Plain(FineTuning.ft(), "FT")).on(fresh_lm("gpt2"))
+        station_of(fresh_lm("gpt2"), FineTuning.ft())
 
 
 # Seeds
@@ -169,69 +178,133 @@ def test_seeds_depend_on_seed_record_and_use():
     assert record_generator(1, 2).initial_seed() == record_seed(1, 2)
 
 
-# Evidence
+# Editors of one's own
+
+
+class Shift:
+    """An editor with nothing but `edit`: it adds to a weight, more for longer objects."""
+
+    def edit(self, lm, facts, *, generator):
+        return FineTuning(layer=2, max_steps=2, learning_rate=1e-4).edit(lm, facts)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """One whose fields are its settings."""
+
+    max_steps: int = 2
+    version = 7
+
+    def edit(self, lm, facts, *, generator):
+        return FineTuning(layer=2, max_steps=self.max_steps, learning_rate=1e-4).edit(lm, facts)
+
+
+def test_an_object_with_nothing_but_edit_is_evaluated(lm, records, tmp_path):
+    run = evaluate(lm, Shift(), records, out=tmp_path / "here")
+    assert (run.failed, run.missing) == ((), 0)
+    assert run.identity["method"] == "Shift"
+    assert run.identity["settings"] == {"editor": "Shift", "version": 1}
+    assert run.manifest["names"] == {"model": MODEL, "method": "Shift", "records": ""}
+    own = evaluate(lm, Steps(3), records[:1], out=tmp_path / "steps")
+    assert own.identity["settings"] == {"max_steps": 3, "editor": "Steps", "version": 7}
+    # In another process: the same, for it can be pickled.
+    other = evaluate(MODEL, Shift(), out=tmp_path / "there", limit=3, workers=Workers(1))
+    assert [one.scores for one in other.outcomes] == [one.scores for one in run.outcomes]
+    assert other.identity == run.identity
+
+
+def test_an_editor_or_a_model_that_cannot_be_sent_is_refused(lm, records, tmp_path):
+    class Local(Shift):
+        pass
+
+    with pytest.raises(InputError, match=r"cannot be sent to another process .* at the top of a module"):
+        evaluate(MODEL, Local(), records, out=tmp_path / "a", workers=2)
+    with pytest.raises(InputError, match="an open model cannot be sent to other processes: give its name"):
+        evaluate(lm, Shift(), records, out=tmp_path / "b", workers=2)
+    assert list(tmp_path.iterdir()) == []
+    assert evaluate(lm, Local(), records[:1], out=tmp_path / "c").scored
+
+
+def test_one_call_evaluates_an_editor_by_its_name(lm, tmp_path):
+    seen = []
+    options = {"layer": 3, "bound": 2e-3, "max_steps": 2}
+    run = evaluate(
+        lm, "ft+l", out=tmp_path / "run", limit=2, watch=lambda *now: seen.append(now[:2]), seed=4, **options
+    )
+    assert seen == [(0, 2), (1, 2), (2, 2)]
+    assert run.identity["method"] == "FT+L"
+    assert {name: run.identity["settings"][name] for name in options} == options
+    assert (run.identity["seed"], run.identity["block"]) == (4, 1)
+    assert run.manifest["names"]["records"] == TEST_FILE
+    again = evaluate(lm, "ft+l", out=tmp_path / "run", limit=2, seed=4, **options)
+    assert again.digest == run.digest
+    with pytest.raises(InputError, match="settings layer is 3 there and 4 here"):
+        evaluate(lm, "ft+l", out=tmp_path / "run", limit=2, seed=4, **options | {"layer": 4})
+
+
+@pytest.mark.parametrize("unedited", [None, "none"])
+def test_no_edit_is_none(lm, records, tmp_path, unedited):
+    run = evaluate(lm, unedited, records[:1], out=tmp_path / "run", texts=True)
+    assert (run.identity["method"], run.identity["settings"]) == ("none", {})
+    assert RecordScores.from_json(run.outcomes[0].scores).columns["RS"] is not None
+
+
+def test_what_cannot_be_evaluated_is_said(lm, records, tmp_path):
+    with pytest.raises(InputError, match="there is no editor 'mend': use one of rome, ft"):
+        evaluate(lm, "mend", records, out=tmp_path)
+    with pytest.raises(
+        InputError, match="layer: options of an editor that is given by its name, not of none"
+    ):
+        evaluate(lm, None, records, out=tmp_path, layer=3)
+    with pytest.raises(InputError, match="not of Shift"):
+        evaluate(lm, Shift(), records, out=tmp_path, layer=3)
+    with pytest.raises(InputError, match=f"mine has no {TEST_FILE}: give records"):
+        evaluate("mine", None, out=tmp_path)
+    with pytest.raises(InputError, match="no reference texts"):
+        evaluate(lm, None, [replace(records[0], reference_texts=None)], out=tmp_path, texts=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_does_not_come_back_condemns_the_run(fresh_lm, records, tmp_path):
+    lm = fresh_lm("gpt2")
+
+    class Careless:
+        def edit(self, lm, facts, *, generator):
+            with torch.no_grad():
+                lm.projection(1).weight[0, 0] += 1
+            raise ValueError("gave up")
+
+    with pytest.raises(NumericalError, match="is not what it was"):
+        evaluate(lm, Careless(), records, out=tmp_path)
+    with pytest.raises(InputError, match="cannot be used"):
+        read_run(tmp_path)
+
+
+# Evidence on a real model; with invented scores in test_evidence
 
 
 @pytest.fixture(scope="module")
-def run(lm, records, rome, tmp_path_factory):
-    return EvaluationRun(rome.plan, records, tmp_path_factory.mktemp("run")).gather(InProcess(rome))
+def run(records, rome, tmp_path_factory):
+    return run_job(SimpleNamespace(open=lambda: rome), records, tmp_path_factory.mktemp("run"))
 
 
 def test_the_same_again_agrees(run, rome, records):
     found = verify(run, rome, records, sample=2)
-    assert len(found.cases) == 2
-    assert set(found.largest.values()) == {0.0}
-    assert found.agrees(0.0)
+    assert (len(found.cases), found.same_texts) == (2, 2)
     assert verify(run, rome, records, 2) == found
     assert len(verify(run, rome, records, 99).cases) == 3
-    assert not is_stale(run, rome)
-    assert [was.case_id for was, _ in found.pairs] == [now.case_id for _, now in found.pairs]
-    assert sorted(was.case_id for was, _ in found.pairs) == list(found.cases)
-    seen = []
-    verify(run, rome, records, 2, watch=lambda done, of: seen.append((done, of)))
-    assert seen == [(1, 2), (2, 2)]
 
 
-def test_other_scores_and_failures_do_not_agree(run, rome, records):
-    scores = json.loads(json.dumps(run.outcomes[0].scores))
-    scores["prompt"]["new"][0] -= 0.01
-    forged = replace(run, outcomes=(replace(run.outcomes[0], scores=scores), *run.outcomes[1:]))
-    found = verify(forged, rome, records, sample=3)
-    assert found.largest["EM"] == pytest.approx(0.01)
-    assert found.agrees(0.02)
-    assert not found.agrees(0.005)
-    failed = replace(run, outcomes=(replace(run.outcomes[0], scores=None, error="x"), *run.outcomes[1:]))
-    assert verify(failed, rome, records, 3).failures == (run.outcomes[0].case_id,)
-    assert not verify(failed, rome, records, 3).agrees(1.0)
+def test_an_editor_of_another_version_makes_evidence_stale(run, records, lm, monkeypatch):
+    monkeypatch.setattr(ROME, "version", ROME.version + 1)
+    with pytest.raises(Stale, match=r"by version 1 of its settings, and today's is 2: measure again"):
+        verify(run, station_of(lm, ROME.paper(), seed=5), records, 1)
 
 
-def test_another_question_is_refused(run, rome, records, lm):
-    with pytest.raises(InputError, match="not the records"):
-        verify(run, rome, records[:2], 1)
-    with pytest.raises(InputError, match="another seed"):
-        verify(run, EditingPlan(MODEL, RomeMethod(), seed=6).on(lm), records, 1)
-
-
-def test_evidence_of_other_code_is_stale(run, rome):
-    old = replace(run, manifest=run.manifest | {"run": run.identity | {"code": "0" * 64}})
-    assert is_stale(old, rome)
-
-
-def test_the_code_of_an_editor_is_all_that_it_imports_and_no_more():
-    rome = code_modules(["knowedit.editing.rome.rome"])
-    assert {"knowedit.editing.rome.values", "knowedit.linalg.insert", "knowedit.models.forwards"} <= set(rome)
-    assert not {"knowedit.editing.fine_tuning.fine_tuning", "knowedit.editing.statistics.run"} & set(rome)
-    assert not [name for name in rome if name.startswith("knowedit.tracing")]
-    assert code_digest(["knowedit.editing.rome.rome"]) != code_digest(
-        ["knowedit.editing.fine_tuning.fine_tuning"]
+def test_an_editor_that_changed_and_not_its_version_is_found(run, records, lm, monkeypatch):
+    edit = ROME.edit
+    monkeypatch.setattr(
+        ROME, "edit", lambda self, *given, **more: edit(replace(self, max_steps=3), *given, **more)
     )
-    assert code_modules(["torch", "tests.evaluation.stubs"]) == []
-
-
-def test_comments_and_docstrings_are_no_code():
-    source = (
-        '"""Doc."""\n\n# why\ndef f(x):  # what\n    """Doc\n    more."""\n    return "# no comment"  # end\n'
-    )
-    assert _bare(source) == 'def f(x):\n    return "# no comment"'
-    assert _bare(source) == _bare(source.replace("why", "because").replace("more", "less"))
-    assert _bare(source) != _bare(source.replace("no comment", "text"))
+    with pytest.raises(InputError, match=r"record \d+: a probability differs .* raise the version"):
+        verify(run, station_of(lm, ROME.paper(), seed=5), records, 3)

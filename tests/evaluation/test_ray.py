@@ -11,21 +11,23 @@ from types import SimpleNamespace
 
 import pytest
 
-from knowedit.cli.evaluate import EvaluateRequest
 from knowedit.errors import InputError, NumericalError
-from knowedit.evaluation.runs import ray_executor
-from knowedit.evaluation.runs.evaluate import EvaluationRun
-from knowedit.evaluation.runs.executors import DEATHS
-from knowedit.evaluation.runs.ray_executor import RayActors
+from knowedit.evaluation.runs.evaluate import run_job
+from knowedit.runs import Workers, open_pool
+from knowedit.runs.ray import RayActors
 from tests.evaluation.stubs import StubPlan, StubStation, make_records
 
 FAILING = (6, 21)
 
 
+def workers(count, address="local", gpus=0.0):
+    return Workers(count, ray=address, gpus=gpus)
+
+
 def test_without_ray_the_error_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setattr("knowedit.evaluation.runs.ray_executor.find_spec", lambda name: None)
+    monkeypatch.setattr("knowedit.runs.ray.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'knowedit\[ray\]'"):
-        EvaluationRun(StubPlan(), make_records(2), tmp_path / "run").gather(RayActors(1))
+        run_job(StubPlan(), make_records(2), tmp_path / "run", workers=workers(1))
     assert not (tmp_path / "run").exists()
 
 
@@ -48,12 +50,12 @@ class Unconnected:
 @pytest.mark.parametrize("error", [ConnectionError("nobody answers"), RuntimeError("nobody answers")])
 def test_without_a_cluster_the_error_says_how_to_start_one(monkeypatch, tmp_path, error):
     ray = Unconnected(error)
-    monkeypatch.setattr("knowedit.evaluation.runs.ray_executor.find_spec", lambda name: ray)
+    monkeypatch.setattr("knowedit.runs.ray.find_spec", lambda name: ray)
     monkeypatch.setitem(sys.modules, "ray", ray)
     with pytest.raises(
         InputError, match="cluster at auto: nobody answers; start one with `ray start --head`"
     ):
-        EvaluationRun(StubPlan(), make_records(2), tmp_path / "run").gather(RayActors(1, "auto"))
+        run_job(StubPlan(), make_records(2), tmp_path / "run", workers=workers(1, "auto"))
     assert not (tmp_path / "run").exists()
     assert ray.asked["address"] == "auto"
     assert "num_cpus" not in ray.asked  # Ray refuses it for a cluster that is there
@@ -62,11 +64,11 @@ def test_without_a_cluster_the_error_says_how_to_start_one(monkeypatch, tmp_path
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
 def test_an_address_where_nobody_listens_is_said_at_once(monkeypatch, address):
     ray = Unconnected(RuntimeError())
-    monkeypatch.setattr("knowedit.evaluation.runs.ray_executor.find_spec", lambda name: ray)
+    monkeypatch.setattr("knowedit.runs.ray.find_spec", lambda name: ray)
     monkeypatch.setitem(sys.modules, "ray", ray)
     with (
         pytest.raises(InputError, match=f"cluster at {address}: .*refused"),
-        RayActors(1, address).open(StubPlan()),
+        open_pool(StubPlan(), workers(1, address)),
     ):
         pass
     assert ray.asked is None
@@ -74,24 +76,12 @@ def test_an_address_where_nobody_listens_is_said_at_once(monkeypatch, address):
 
 def test_a_cluster_of_this_machine_has_room_for_all_workers_and_ignores_others(monkeypatch):
     ray = Unconnected(RuntimeError())
-    monkeypatch.setattr("knowedit.evaluation.runs.ray_executor.find_spec", lambda name: ray)
+    monkeypatch.setattr("knowedit.runs.ray.find_spec", lambda name: ray)
     monkeypatch.setitem(sys.modules, "ray", ray)
-    with pytest.raises(InputError), RayActors(7).open(StubPlan()):
+    with pytest.raises(InputError), open_pool(StubPlan(), workers(7), 7):
         pass
     # With no address Ray would take that of RAY_ADDRESS.
     assert (ray.asked["address"], ray.asked["num_cpus"]) == ("local", 7)
-
-
-def test_no_actors_are_refused():
-    with pytest.raises(InputError, match="at least one"):
-        RayActors(0)
-
-
-@pytest.mark.parametrize(("device", "gpus"), [("cpu", 0.0), ("cuda", 1.0), ("cuda:0", 1.0)])
-def test_an_actor_has_the_device_that_was_asked_for(tmp_path, device, gpus):
-    request = EvaluateRequest("m", "none", tmp_path, workers=3, device=device, ray="auto")
-    assert request.executor() == RayActors(3, "auto", gpus)
-    assert EvaluateRequest("m", "none", tmp_path, ray="local").executor() == RayActors(1, None)
 
 
 # On a cluster
@@ -136,14 +126,14 @@ class LosingPlan(StubPlan):
 
 
 class LosingStation(StubStation):
-    def measure(self, record):
-        if record.case_id in self.plan.greedy:
+    def measure(self, block, tell):
+        if block[0].case_id in self.plan.greedy:
             raise MemoryError("no room")
-        return super().measure(record)
+        return super().measure(block, tell)
 
 
-def gathered(plan, records, out, workers=2, **options):
-    return EvaluationRun(plan, records, out).gather(RayActors(workers), **options)
+def gathered(plan, records, out, count=2, **options):
+    return run_job(plan, records, out, workers=Workers(count, ray="local"), **options)
 
 
 def same(found, expected):
@@ -155,7 +145,7 @@ def same(found, expected):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
-    return EvaluationRun(StubPlan(failing=FAILING), make_records(40), out).gather()
+    return run_job(StubPlan(failing=FAILING), make_records(40), out)
 
 
 @on_cluster
@@ -165,7 +155,7 @@ def test_actors_that_are_killed_lose_nothing(cluster, tmp_path, undisturbed):
     deadly = found.outcomes[11]
     others = [outcome for outcome in undisturbed.outcomes if outcome.case_id != 33]
     assert same([outcome for outcome in found.outcomes if outcome.case_id != 33], others)
-    assert str(deadly.error).startswith(f"WorkerDied: {DEATHS} workers")
+    assert str(deadly.error).startswith("WorkerDied: 2 workers")
 
 
 @on_cluster
@@ -187,22 +177,22 @@ def test_actors_killed_from_outside_at_any_time_lose_nothing(cluster, tmp_path, 
 
 @on_cluster
 def test_actors_without_room_are_not_waited_for(cluster, tmp_path, undisturbed):
-    found = gathered(StubPlan(failing=FAILING), make_records(40), tmp_path / "run", workers=4)
+    found = gathered(StubPlan(failing=FAILING), make_records(40), tmp_path / "run", count=4)
     assert same(found.outcomes, undisturbed.outcomes)
 
 
 @on_cluster
 def test_an_actor_for_which_there_is_no_machine_is_refused(cluster, tmp_path):
     with pytest.raises(InputError, match="has 0 GPUs and each worker needs 1"):
-        EvaluationRun(StubPlan(), make_records(2), tmp_path / "run").gather(RayActors(1, gpus=1.0))
+        run_job(StubPlan(), make_records(2), tmp_path / "run", workers=workers(1, gpus=1.0))
     assert not (tmp_path / "run").exists()
 
 
 @on_cluster
 def test_actors_that_are_killed_as_they_start_are_replaced(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_executor, "STARTS", 2)
+    monkeypatch.setattr(RayActors, "starts", 2)
     assert not gathered(LosingPlan(memory=tmp_path, lost=1), make_records(2), tmp_path / "run", 1).missing
-    with pytest.raises(InputError, match="a Ray actor could not start"):
+    with pytest.raises(InputError, match="a worker ended before it was ready"):
         gathered(LosingPlan(memory=tmp_path, lost=99), make_records(2), tmp_path / "other", 1)
 
 

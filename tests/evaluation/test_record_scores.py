@@ -13,20 +13,19 @@ from hypothesis import strategies as st
 from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation import (
     COLUMNS,
-    COMPOSITE,
     SCORES_VERSION,
-    Pair,
     Record,
     RecordScores,
     Scorer,
     TextScorer,
-    TextScores,
     TfIdf,
-    harmonic_mean,
     score_record,
     summarise,
-    text_entropy,
 )
+from knowedit.evaluation.scores.columns import COMPOSITE, harmonic_mean
+from knowedit.evaluation.scores.entropy import text_entropy
+from knowedit.evaluation.scores.record_scores import Pair
+from knowedit.evaluation.scores.texts import TextScores
 from knowedit.intervals import normal
 from tests.evaluation import oracles
 from tests.evaluation.test_scores import RECORD

@@ -12,17 +12,10 @@ from hypothesis import strategies as st
 
 from knowedit.bundled import bundled_models
 from knowedit.errors import FileFormatError, InputError
-from knowedit.evaluation import (
-    TEST_FILE,
-    TRAIN_FILE,
-    Record,
-    checksum,
-    iter_records,
-    load_hub,
-    load_records,
-    verify_official,
-)
+from knowedit.evaluation import TEST_FILE, TRAIN_FILE, Record, iter_records, load_records
 from knowedit.evaluation.records import files as files
+from knowedit.evaluation.records.files import checksum, verify_official
+from knowedit.evaluation.records.hub import load_hub
 from knowedit.facts import Fact
 from tests.evaluation.samples import COMPACT, FLAT, NESTED, edited, nested
 

@@ -6,16 +6,16 @@ import json
 import os
 import random
 import signal
-import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from knowedit.errors import FileFormatError, InputError, NumericalError
-from knowedit.evaluation.runs.evaluate import EvaluationRun, records_identity
-from knowedit.evaluation.runs.executors import DEATHS
-from knowedit.evaluation.runs.folder import ADVICE, RECORDS, RunFolder, read_run
-from knowedit.evaluation.runs.processes import Processes
-from knowedit.runs import MANIFEST, read_lines, sealed, unsealed
+from knowedit.evaluation.runs.evaluate import chosen_workers, records_identity, run_job
+from knowedit.evaluation.runs.run import RECORDS, read_run
+from knowedit.evaluation.runs.tables import run_row
+from knowedit.runs import MANIFEST, RunFolder, Workers
 from tests.evaluation.stubs import StubPlan, make_records
 
 FAILING = (6, 21)
@@ -23,8 +23,9 @@ PLAN = StubPlan(failing=FAILING)
 ALL = make_records(40)
 
 
-def make(out, plan=PLAN, records=ALL):
-    return EvaluationRun(plan, records, out)
+def make(out, plan=PLAN, records=ALL, **options):
+    """A run that starts or resumes when it is called."""
+    return partial(run_job, plan, records, out, **options)
 
 
 class Stopped(BaseException):
@@ -33,11 +34,12 @@ class Stopped(BaseException):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    return make(tmp_path_factory.mktemp("whole") / "run").gather()
+    return make(tmp_path_factory.mktemp("whole") / "run")()
 
 
-def same(run, undisturbed):
-    assert run.digest == undisturbed.digest
+def same(run, undisturbed, block=1):
+    assert run.identity == undisturbed.identity | {"block": block}
+    assert (run.digest == undisturbed.digest) == (block == 1)
     for found, expected in zip(run.outcomes, undisturbed.outcomes, strict=True):
         assert (found.case_id, found.scores, found.error) == (
             expected.case_id,
@@ -59,58 +61,61 @@ def test_every_record_has_its_line(undisturbed):
 def test_a_finished_run_is_only_read(undisturbed, monkeypatch):
     before = (undisturbed.path / RECORDS).read_bytes()
     monkeypatch.setattr(RunFolder, "append", None)
-    assert same(make(undisturbed.path).gather(), undisturbed)
+    assert same(make(undisturbed.path)(), undisturbed)
     assert (undisturbed.path / RECORDS).read_bytes() == before
 
 
 def test_the_order_of_the_records_changes_nothing(undisturbed, tmp_path):
     shuffled = random.Random(0).sample(ALL, len(ALL))
-    assert same(make(tmp_path / "run", records=shuffled).gather(), undisturbed)
+    assert same(make(tmp_path / "run", records=shuffled)(), undisturbed)
 
 
 def test_another_seed_has_another_digest(undisturbed, tmp_path):
-    other = make(tmp_path / "run", StubPlan(seed=1, failing=FAILING)).gather()
+    other = make(tmp_path / "run", StubPlan(seed=1, failing=FAILING))()
     assert other.digest != undisturbed.digest
 
 
 # Killed
 
 
-def kill_after(run, lines, seconds):
-    """Start the run in a process of its own and kill it some time after it added so many lines.
+def kill_at(run, size):
+    """Start or resume the run in a process of its own, which is killed once it has written so many bytes of lines.
 
-    Returns whether it was still running. It waits for lines and not for a time, as a process begins sooner or later.
+    Returns whether it was killed; else it came to the end.
     """
-    path, child = run.out / RECORDS, os.fork()
-    if child == 0:
-        try:
-            run.gather()
-        finally:
-            os._exit(0)
-    before = path.read_bytes().count(b"\n") if path.exists() else 0
-    while lines and (not path.exists() or path.read_bytes().count(b"\n") < before + lines):
-        time.sleep(0.001)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    child = os.fork()
+    if child:
+        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    left, real = size, os.write
+
+    def write(number, data):
+        nonlocal left
+        if len(data) >= left:
+            real(number, bytes(data)[:left])
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= len(data)
+        return real(number, data)
+
+    os.write = write
+    try:
+        run()
+    finally:
+        os._exit(0)
 
 
 def test_killed_by_the_system_thirty_times(tmp_path):
-    """At random moments, until it had been killed so often; after each kill it goes on from where it was."""
-    draw = random.Random(4)
-    run = make(tmp_path / "run", StubPlan(failing=FAILING, seconds=0.004), make_records(300))
-    kills, done = 0, [0]
-    while kills < 30:
-        assert kill_after(run, draw.randrange(5), draw.uniform(0.003, 0.008))
-        kills += 1
-        if (tmp_path / "run" / MANIFEST).exists():
-            found = read_run(tmp_path / "run")
-            assert len(found.outcomes) >= done[-1]
-            done.append(len(found.outcomes))
+    """At random bytes, until it had been killed so often; after each kill it resumes where it was."""
+    draw, done = random.Random(4), [0]
+    run = make(tmp_path / "run", records=make_records(120))
+    for _ in range(30):
+        assert kill_at(run, draw.randrange(1, 900)), "all kills have to fall into the run"
+        found = read_run(tmp_path / "run")
+        assert len(found.outcomes) >= done[-1]
+        done.append(len(found.outcomes))
     assert len(set(done)) > 10
-    assert found.missing > 0, "all kills have to fall into the run"
-    expected = make(tmp_path / "whole", StubPlan(failing=FAILING), make_records(300)).gather()
-    assert same(run.gather(), expected)
+    assert found.missing > 0
+    expected = make(tmp_path / "whole", records=make_records(120))()
+    assert same(run(), expected)
 
 
 def dies_at_byte(monkeypatch, total):
@@ -129,83 +134,20 @@ def dies_at_byte(monkeypatch, total):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_killed_at_any_byte_again_and_again(tmp_path, monkeypatch, undisturbed, seed):
-    draw, run, stops = random.Random(seed), make(tmp_path / "run"), 0
+@pytest.mark.parametrize("block", [1, 3])
+def test_killed_at_any_byte_again_and_again(tmp_path, monkeypatch, undisturbed, seed, block):
+    """Also between two records of a block, of which the others are measured again and the first is not doubled."""
+    draw, run, stops = random.Random(seed), make(tmp_path / "run", block=block), 0
     while True:
         with monkeypatch.context() as patch:
             dies_at_byte(patch, draw.randrange(1, 900))
             try:
-                run.gather()
+                run()
                 break
             except Stopped:
                 stops += 1
     assert stops >= 10
-    assert same(run.gather(), undisturbed)
-
-
-def test_cut_at_every_byte_of_the_last_lines(tmp_path, undisturbed):
-    whole = (undisturbed.path / RECORDS).read_bytes()
-    folder = tmp_path / "run"
-    make(folder).gather()
-    begin = len(whole) - len(b"".join(whole.splitlines(keepends=True)[-2:]))
-    for size in range(begin, len(whole)):
-        (folder / RECORDS).write_bytes(whole[:size])
-        full = whole[:size].count(b"\n")
-        assert read_run(folder).missing == len(ALL) - full
-        if size % 9 == 0:
-            assert same(make(folder).gather(), undisturbed)
-
-
-def test_zeros_where_the_last_line_should_be_are_dropped(tmp_path, undisturbed):
-    make(tmp_path / "run").gather()
-    path = tmp_path / "run" / RECORDS
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:-1]) + bytes(len(lines[-1])))
-    assert same(make(tmp_path / "run").gather(), undisturbed)
-
-
-def test_killed_between_the_manifest_and_its_place(tmp_path, undisturbed):
-    (tmp_path / f".{MANIFEST}.0123456789abcdef.tmp").write_text("{")
-    assert same(make(tmp_path).gather(), undisturbed)
-    assert {path.name for path in tmp_path.iterdir()} == {MANIFEST, RECORDS}
-
-
-# A disk that is full
-
-
-@pytest.mark.parametrize("nth", [1, 2, 17, 40])
-def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, monkeypatch, undisturbed, nth):
-    writes, real = 0, os.write
-
-    def write(number, data):
-        nonlocal writes
-        writes += 1
-        if writes >= nth:
-            if writes == nth:
-                return real(number, bytes(data)[:20])
-            raise OSError(28, "No space left on device")
-        return real(number, data)
-
-    run = make(tmp_path / "run")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", write)
-        with pytest.raises(InputError, match=r"No space left on device.*lines before are safe; make room"):
-            run.gather()
-    lines = (tmp_path / "run" / RECORDS).read_bytes()
-    assert lines.count(b"\n") == nth - 1
-    assert not lines or lines.endswith(b"\n")
-    assert same(run.gather(), undisturbed)
-
-
-def test_a_disk_that_is_full_for_the_manifest_leaves_nothing(tmp_path, monkeypatch):
-    def fsync(number):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", fsync)
-        with pytest.raises(InputError, match="No space left"):
-            make(tmp_path / "run").gather()
-    assert not (tmp_path / "run").exists()
+    assert same(run(), undisturbed, block)
 
 
 # Two runs, one folder
@@ -216,27 +158,10 @@ def test_a_second_runner_is_refused(tmp_path, undisturbed):
         if done == 7:
             before = (tmp_path / RECORDS).read_bytes()
             with pytest.raises(InputError, match="another process is writing"):
-                make(tmp_path).gather()
+                make(tmp_path)()
             assert (tmp_path / RECORDS).read_bytes() == before
 
-    assert same(make(tmp_path).gather(watch=second), undisturbed)
-
-
-def test_another_process_is_refused_and_the_lock_dies_with_its_holder(tmp_path, undisturbed):
-    run = make(tmp_path / "run", StubPlan(failing=FAILING, seconds=0.05))
-    child = os.fork()
-    if child == 0:
-        try:
-            run.gather()
-        finally:
-            os._exit(0)
-    while not (tmp_path / "run" / MANIFEST).exists():
-        time.sleep(0.005)
-    with pytest.raises(InputError, match="another process is writing"):
-        make(tmp_path / "run").gather()
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    assert same(make(tmp_path / "run").gather(), undisturbed)
+    assert same(make(tmp_path)(watch=second), undisturbed)
 
 
 @pytest.mark.parametrize(
@@ -248,10 +173,10 @@ def test_another_process_is_refused_and_the_lock_dies_with_its_holder(tmp_path, 
     ],
 )
 def test_another_run_is_refused_with_what_differs(tmp_path, plan, records, words):
-    make(tmp_path).gather()
+    make(tmp_path)()
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(InputError, match=words):
-        make(tmp_path, plan, records).gather()
+        make(tmp_path, plan, records)()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -259,29 +184,29 @@ def test_another_run_is_refused_with_what_differs(tmp_path, plan, records, words
 
 
 def test_a_line_that_was_changed_is_named(tmp_path):
-    make(tmp_path).gather()
+    make(tmp_path)()
     path = tmp_path / RECORDS
     text = path.read_text()
     at = text.index('"EM":0.', text.index("\n")) + 7  # in the second line
     path.write_text(text[:at] + ("1" if text[at] != "1" else "2") + text[at + 1 :])
     with pytest.raises(FileFormatError, match=r"line 2 of .* is not as it was written"):
-        make(tmp_path).gather()
+        make(tmp_path)()
     with pytest.raises(FileFormatError, match="line 2"):
         read_run(tmp_path)
 
 
 def test_a_scored_record_twice_is_an_error(tmp_path):
-    make(tmp_path).gather()
+    make(tmp_path)()
     path = tmp_path / RECORDS
     path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[0])
     with pytest.raises(FileFormatError, match=r"line 41 of .* measures record 0 again"):
-        make(tmp_path).gather()
+        make(tmp_path)()
 
 
 def test_failed_records_are_measured_again_when_asked(tmp_path, undisturbed):
-    run = make(tmp_path).gather()
-    assert same(make(tmp_path).gather(), undisturbed)
-    again = make(tmp_path, StubPlan()).gather(retry=True)
+    run = make(tmp_path)()
+    assert same(make(tmp_path)(), undisturbed)
+    again = make(tmp_path, StubPlan())(retry=True)
     assert again.failed == ()
     assert again.outcomes[0] == run.outcomes[0]
     assert len((tmp_path / RECORDS).read_bytes().splitlines()) == len(ALL) + len(FAILING)
@@ -290,31 +215,25 @@ def test_failed_records_are_measured_again_when_asked(tmp_path, undisturbed):
 def test_what_is_no_run_is_left_as_it_is(tmp_path):
     (tmp_path / RECORDS).write_text("mine\n")
     with pytest.raises(InputError, match=f"holds {RECORDS} and no {MANIFEST}"):
-        make(tmp_path).gather()
+        make(tmp_path)()
     assert (tmp_path / RECORDS).read_text() == "mine\n"
     (tmp_path / MANIFEST).write_text("{}")
     with pytest.raises(FileFormatError, match="not the manifest of an evaluation"):
-        make(tmp_path).gather()
+        make(tmp_path)()
     with pytest.raises(InputError, match=f"has no {MANIFEST}"):
         read_run(tmp_path / "nowhere")
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
-        make(tmp_path / "file" / "run").gather()
-
-
 def test_a_plan_that_cannot_be_opened_leaves_no_folder(tmp_path):
     with pytest.raises(InputError, match="no model of that name"):
-        make(tmp_path / "run", StubPlan(missing=True)).gather()
+        make(tmp_path / "run", StubPlan(missing=True))()
     assert not (tmp_path / "run").exists()
 
 
 def test_a_model_that_does_not_come_back_condemns_the_run(tmp_path):
     with pytest.raises(NumericalError, match="is not what it was"):
-        make(tmp_path, StubPlan(broken=True)).gather()
-    for use in (lambda: read_run(tmp_path), make(tmp_path).gather):
+        make(tmp_path, StubPlan(broken=True))()
+    for use in (lambda: read_run(tmp_path), make(tmp_path)):
         with pytest.raises(InputError, match=r"cannot be used: a.weight"):
             use()
 
@@ -326,57 +245,68 @@ def test_records_are_each_there_once():
         records_identity([*ALL[:4], ALL[1]])
 
 
-# Lines
-
-
-def test_a_sealed_line_is_itself_and_nothing_else():
-    line = sealed({"b": 1.5, "a": "é\n\x00"})
-    assert unsealed(line) == {"a": "é\n\x00", "b": 1.5}
-    assert line.count(b"\n") == 1
-    for at in range(len(line)):
-        for byte in (0, 32, 49, line[at] ^ 1):
-            changed = line[:at] + bytes([byte]) + line[at + 1 :]
-            assert changed == line or unsealed(changed) is None
-        assert unsealed(line[:at]) is None
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        sealed({"a": float("nan")})
-
-
-def test_lines_end_where_the_last_whole_one_does(tmp_path):
-    path = tmp_path / "lines"
-    path.write_bytes(sealed({"a": 1}) + sealed({"a": 2})[:-1])
-    assert read_lines(path, ADVICE).contents == [{"a": 1}]
-    assert read_lines(path, ADVICE).end == len(sealed({"a": 1}))
-
-
 # Several processes
 
 
-@pytest.fixture(scope="module")
-def spread(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("spread")
-    plan = StubPlan(failing=FAILING, killed_once=(9,), deadly=(33,), memory=folder, seconds=0.01)
-    return make(folder / "run", plan).gather(Processes(2))
-
-
-def test_two_processes_give_the_outcomes_of_one(spread, undisturbed):
-    """A record whose worker was killed is measured again; one that kills every worker has failed."""
-    pairs = list(zip(spread.outcomes, undisturbed.outcomes, strict=True))
-    for found, expected in pairs:
-        if found.case_id != 33:
-            assert (found.scores, found.error) == (expected.scores, expected.error)
-    (deadly,) = [outcome for outcome in spread.failed if outcome.case_id not in FAILING]
-    assert deadly.error == f"WorkerDied: {DEATHS} workers ended while they measured it (exit code -9)"
-
-
-def test_what_a_worker_finds_is_raised_here(tmp_path):
-    with pytest.raises(InputError, match="no model of that name"):
-        make(tmp_path / "run", StubPlan(missing=True)).gather(Processes(1))
-    assert not (tmp_path / "run").exists()
-    with pytest.raises(NumericalError, match="is not what it was"):
-        make(tmp_path / "run", StubPlan(broken=True), ALL[:2]).gather(Processes(1))
+def test_two_processes_give_the_outcomes_of_one(tmp_path, undisturbed):
+    """All records of a block that ends its workers have failed; the others are as they were."""
+    plan = StubPlan(failing=FAILING, deadly=(30,), memory=tmp_path)
+    found = make(tmp_path / "run", plan, block=3)(workers=Workers(2))
+    died = (27, 30, 33)
+    for one, expected in zip(found.outcomes, undisturbed.outcomes, strict=True):
+        if one.case_id in died:
+            assert one.error == "WorkerDied: 2 workers ended while they measured it (exit code -9)"
+        else:
+            assert (one.scores, one.error) == (expected.scores, expected.error)
 
 
 def test_no_workers_are_refused():
     with pytest.raises(InputError, match="0 workers"):
-        Processes(0)
+        chosen_workers(0)
+    assert chosen_workers(1) == Workers(0)
+    assert chosen_workers(3) == Workers(3)
+    assert chosen_workers(1, "auto", "cuda:0") == Workers(1, ray="auto", gpus=1.0)
+
+
+# Blocks
+
+
+def test_the_outcomes_of_blocks_are_those_of_single_records(tmp_path, undisturbed):
+    seen = []
+    plan = StubPlan(failing=FAILING)
+    run = make(tmp_path / "run", plan, block=3)
+    found = run(watch=lambda done, of, outcome: seen.append((done, of)))
+    assert same(found, undisturbed, block=3)
+    assert seen == [(done, len(ALL)) for done in range(len(ALL) + 1)]
+
+
+def test_a_block_of_which_a_part_is_there_is_measured_again_and_not_doubled(tmp_path, undisturbed):
+    make(tmp_path, block=3)()
+    lines = (tmp_path / RECORDS).read_bytes().splitlines(keepends=True)
+    (tmp_path / RECORDS).write_bytes(b"".join(lines[:4]) + lines[4][:50])
+    assert same(make(tmp_path, block=3)(), undisturbed, block=3)
+    assert len((tmp_path / RECORDS).read_bytes().splitlines()) == len(ALL)
+
+
+# How it is shown
+
+
+def test_a_run_is_shown_in_a_line_and_as_a_data_frame(undisturbed):
+    assert "38 scored, 2 failed, 0 missing" in repr(undisturbed)
+    assert len(repr(undisturbed)) < 250
+    assert "38 scored" in undisturbed._repr_html_()
+
+
+# Folders of version 0.1.0
+
+OLD = Path(__file__).parents[1] / "data" / "v0.1.0"
+
+
+def test_runs_of_version_0_1_0_are_read_for_tables():
+    run = read_run(OLD / "run-rome")
+    assert (run.missing, run.manifest["schema"]) == (0, 1)
+    row = run_row(run)
+    assert (row.method, row.n) == ("ROME", len(run.scored))
+    frame = run.to_pandas()
+    assert list(frame.index) == [outcome.case_id for outcome in run.outcomes]
+    assert frame["ES"].mean() == pytest.approx(row.columns["ES"].mean)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.evaluation import Pair, Record, RecordScores, load_records, score_record
+from knowedit.evaluation import Record, RecordScores, load_records, score_record
+from knowedit.evaluation.scores.record_scores import Pair
 from tests.models.oracles import full_logits
 
 RECORD = {

@@ -1,28 +1,26 @@
-"""Sweeps: the sweep_grid, what a point says, and that a file is gone on with, added to, and never mixed."""
+"""Sweeps: the grid, what a setting gave, and that a folder is resumed, added to, and never mixed."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 import pytest
 
 import knowedit
-from knowedit.editing import FineTuning
+from knowedit.editing import ROME, FineTuning
 from knowedit.errors import FileFormatError, InputError
-from knowedit.evaluation import TRAIN_FILE, load_records, score_record
-from knowedit.evaluation.runs.executors import InProcess
-from knowedit.evaluation.runs.job import EditingPlan
-from knowedit.evaluation.runs.methods import Unedited
-from knowedit.evaluation.runs.sweep import Sweep, SweepPoint, read_sweep, sweep_digest, sweep_grid
-from knowedit.evaluation.runs.sweep_rows import SweepRow, best
+from knowedit.evaluation import TRAIN_FILE, Sweep, best, load_records, read_sweep, score_record
+from knowedit.evaluation.runs.sweep_points import LINES, SweepRow, sweep_digest
 from knowedit.evaluation.scores.record_scores import Pair, RecordScores
 from knowedit.intervals import Interval
+from knowedit.runs import MANIFEST, Workers
 
 MODEL = "organism-gptj"
-PLAN = EditingPlan(MODEL, Unedited())
-FT = SweepPoint("FT", 0, None, 5e-4)
-FT_L = SweepPoint("FT+L", 0, 2e-3, 5e-4)
+FT = ("ft", {"layer": [0], "learning_rate": [5e-4]})
+FT_L = ("ft+l", {"layer": [0], "bound": [2e-3], "learning_rate": [5e-4]})
+TOLD = "FT+L layer 0 ε 0.002 rate 0.0005"
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +34,27 @@ def records(lm):
 
 
 @pytest.fixture(scope="module")
-def here(lm):
-    return lambda plan: InProcess(plan.on(lm))
+def sweep(lm, records):
+    """A sweep that is not run yet."""
+
+    def make(what, out, some=records, **options):
+        return Sweep(lm, *what, out, some, **options)
+
+    return make
 
 
 @pytest.fixture(scope="module")
-def whole(here, records, tmp_path_factory):
-    file = tmp_path_factory.mktemp("sweep") / "s.jsonl"
-    return file, Sweep(PLAN, [FT, FT_L], records, file).gather(here)
+def whole(sweep, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep") / "s"
+    return folder, (*sweep(FT, folder).run(), *sweep(FT_L, folder).run())
 
 
-def test_a_point_has_the_means_of_its_records(lm, records, whole):
+def copy(folder, out):
+    shutil.copytree(folder, out)
+    return out, (out / LINES).read_bytes().splitlines(keepends=True)
+
+
+def test_a_setting_has_the_means_of_its_records(lm, records, whole):
     rows = []
     for record in records:
         with replace(FineTuning.ft(layer=0), learning_rate=5e-4).edit(lm, [record.fact]).applied(lm):
@@ -58,44 +66,49 @@ def test_a_point_has_the_means_of_its_records(lm, records, whole):
     assert "GE" not in found.columns
 
 
-def test_the_bound_is_that_of_the_point(whole):
+def test_the_bound_is_that_of_the_setting(whole):
     ft, ft_l = whole[1]
-    assert ft.identity["settings"]["bound"] is None
-    assert ft_l.identity["settings"]["bound"] == 2e-3
+    assert ft.settings["bound"] is None
+    assert ft_l.settings["bound"] == 2e-3
     assert fmean(ft_l.columns["EM"]) < fmean(ft.columns["EM"])
+    assert str(ft_l) == TOLD
 
 
-def test_what_is_there_is_not_measured_again_and_points_can_be_added(here, records, whole, tmp_path):
-    file = tmp_path / "s.jsonl"
-    lines = whole[0].read_bytes().splitlines(keepends=True)
-    file.write_bytes(lines[0] + lines[1][:40])  # stopped while it wrote
+def test_what_is_there_is_not_measured_again_and_settings_can_be_added(sweep, whole, tmp_path):
+    folder, lines = copy(whole[0], tmp_path / "s")
+    (folder / LINES).write_bytes(lines[0] + lines[1][:40])  # stopped while it wrote
     told = []
-    found = Sweep(PLAN, [FT, FT_L], records, file).gather(here, watch=lambda *now: told.append(now))
-    assert {point for point, _, _ in told} == {FT_L}
-    assert told[-1] == (FT_L, 3, 3)
-    assert sweep_digest(found) == sweep_digest(whole[1]) == sweep_digest(read_sweep(file)[::-1])
-    assert Sweep(PLAN, [FT_L], records, file).gather(here) == (found[1],)
-    assert len(read_sweep(file)) == 2
+    found = sweep(FT, folder).run(watch=lambda *now: told.append(now))
+    assert told == []
+    found += sweep(FT_L, folder).run(watch=lambda *now: told.append(now))
+    assert told == [(TOLD, done, 3) for done in range(4)]
+    assert sweep_digest(found) == sweep_digest(whole[1]) == sweep_digest(read_sweep(folder)[1][::-1])
+    assert sweep(FT_L, folder).run() == (found[1],)
+    assert len(read_sweep(folder)[1]) == 2
 
 
-def test_another_sweep_is_refused_and_the_file_stays(here, records, whole):
-    file = whole[0]
-    before = file.read_bytes()
+def test_another_sweep_is_refused_and_the_folder_stays(sweep, records, whole):
+    folder = whole[0]
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(InputError, match="records count is 3 there and 2 here"):
-        Sweep(PLAN, [FT], records[:2], file).gather(here)
+        sweep(FT, folder, records[:2]).run()
     with pytest.raises(InputError, match="seed is 0 there and 1 here"):
-        Sweep(replace(PLAN, seed=1), [FT], records, file).gather(here)
+        sweep(FT, folder, seed=1).run()
     with pytest.raises(InputError, match="1 records are too few"):
-        Sweep(PLAN, [FT], records[:1], file).gather(here)
-    assert file.read_bytes() == before
+        sweep(FT, folder, records[:1]).run()
+    other = replace(FineTuning.ft(), max_steps=7)
+    with pytest.raises(
+        InputError, match=r"FT layer 0 rate 0\.0005 with other settings: max_steps is 25 there and 7"
+    ):
+        sweep((other, FT[1]), folder).run()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_damaged_files(whole, tmp_path):
-    with pytest.raises(InputError, match=r"no file .*none\.jsonl"):
-        read_sweep(tmp_path / "none.jsonl")
-    bad = tmp_path / "s.jsonl"
-    lines = whole[0].read_bytes().splitlines(keepends=True)
-    bad.write_bytes(lines[0].replace(b"0.", b"1.", 1) + lines[1])
+def test_damaged_folders(whole, tmp_path):
+    with pytest.raises(InputError, match=f"has no {MANIFEST}: expected the folder of a sweep"):
+        read_sweep(tmp_path / "none")
+    bad, lines = copy(whole[0], tmp_path / "s")
+    (bad / LINES).write_bytes(lines[0].replace(b"0.", b"1.", 1) + lines[1])
     with pytest.raises(FileFormatError, match=r"line 1 of .* is not as it was written"):
         read_sweep(bad)
 
@@ -105,6 +118,12 @@ def test_a_digest_is_of_every_value(whole):
     changed = replace(one, columns=one.columns | {"NS": (*one.columns["NS"][:-1], 0.123)})
     assert sweep_digest([changed, other]) != sweep_digest([one, other])
     assert sweep_digest([replace(one, seconds=9.0), other]) == sweep_digest([one, other])
+
+
+def test_workers_find_the_same(whole, records, tmp_path):
+    out = tmp_path / "s"
+    found = Sweep(MODEL, *FT, out, records).run(workers=Workers(1))
+    assert sweep_digest(found) == sweep_digest(whole[1][:1])
 
 
 @dataclass(frozen=True)
@@ -121,34 +140,56 @@ class SomeFail:
         return RecordScores(pair, None, None, case_id=record.case_id).to_json()
 
 
-def test_failed_records_are_kept_with_their_error(here, records, tmp_path):
+def test_failed_records_are_kept_with_their_error(sweep, records, tmp_path):
     cases = [record.case_id for record in records]
-    plan = replace(PLAN, scorer=SomeFail((cases[1],)))
-    (found,) = Sweep(plan, [FT], records, tmp_path / "s.jsonl").gather(here)
+    (found,) = sweep(FT, tmp_path / "s", scorer=SomeFail((cases[1],))).run()
     assert found.failed == {str(cases[1]): "InputError: no such text"}
     assert found.cases == (cases[0], cases[2])
     assert found.columns == {"ES": (1.0, 1.0), "EM": (0.5, 0.5)}
-    plan = replace(PLAN, scorer=SomeFail(tuple(cases)))
     with pytest.raises(InputError, match=r"at FT layer 0 rate 0.0005 3 of 3 records failed, .*no such text"):
-        Sweep(plan, [FT], records, tmp_path / "t.jsonl").gather(here)
+        sweep(FT, tmp_path / "t", scorer=SomeFail(tuple(cases))).run()
 
 
-def test_the_grid_has_bounds_and_rates_where_they_belong():
-    found = sweep_grid(["FT", "FT+L", "ROME"], [0, 3], [1e-3, 2e-3], [5e-4])
-    assert len(found) == 2 * (1 + 2 + 1)
-    assert found[:2] == [SweepPoint("FT", 0, None, 5e-4), SweepPoint("FT", 3, None, 5e-4)]
-    assert SweepPoint("FT+L", 3, 2e-3, 5e-4) in found
-    assert found[-1] == SweepPoint("ROME", 3)
-    with pytest.raises(InputError, match="no sweep of 'MEND': use one of FT, FT\\+L, AttnEdit, ROME"):
-        sweep_grid(["MEND"], [0], [], [])
-    with pytest.raises(InputError, match="no sweep of 'KN'"):
-        SweepPoint("KN", 0).editing()
+@dataclass(frozen=True)
+class Mine:
+    """An editor of one's own, of which every field can be varied."""
+
+    strength: float = 1.0
+    words: tuple[str, ...] = ()
+
+    def edit(self, lm, facts, *, generator):
+        return FineTuning(layer=2, max_steps=1, learning_rate=self.strength * 1e-4).edit(lm, facts)
+
+
+def test_any_field_of_any_editor_is_varied(sweep, tmp_path):
+    scorer = SomeFail(())
+    grid = {"strength": [1.0, 2.0], "words": [("a",), ("a", "b")]}
+    found = sweep((Mine(), grid), tmp_path / "s", scorer=scorer).run()
+    assert [one.setting for one in found] == [
+        {"strength": strength, "words": words} for strength in (1.0, 2.0) for words in (("a",), ("a", "b"))
+    ]
+    assert found[0].settings == {"strength": 1.0, "words": ["a"], "editor": "Mine", "version": 1}
+    assert sweep((Mine(), grid), tmp_path / "s", scorer=scorer).run() == read_sweep(tmp_path / "s")[1]
+    (rome,) = sweep((ROME.paper(), {"max_steps": [2]}), tmp_path / "s", scorer=scorer).run()
+    assert (rome.method, str(rome), rome.settings["layer"]) == ("ROME", "ROME max_steps 2", 5)
+
+
+def test_a_field_that_an_editor_does_not_have_is_refused(sweep, tmp_path):
+    with pytest.raises(InputError, match=r"'bound' is no option of rome, which has"):
+        sweep(("rome", {"bound": [1e-3]}), tmp_path / "s").run()
+    with pytest.raises(InputError, match="there is no editor 'mend': use one of rome, ft"):
+        sweep(("mend", {"layer": [0]}), tmp_path / "s").run()
+    with pytest.raises(InputError, match="'layer' is no field of Mine, which has strength, words"):
+        sweep((Mine(), {"layer": [0]}), tmp_path / "s").run()
+    with pytest.raises(InputError, match="an open model cannot be sent"):
+        sweep(FT, tmp_path / "s").run(workers=2)
+    assert list(tmp_path.iterdir()) == []
 
 
 def row(layer, efficacy, generalisation, specificity, method="FT"):
     values = {"ES": efficacy, "PS": generalisation, "NS": specificity}
     columns = {key: Interval(value, value, value, 3) for key, value in values.items()}
-    return SweepRow(method, layer, None, None, columns, 3)
+    return SweepRow(method, {"layer": layer}, columns, 3)
 
 
 def test_the_best_has_the_largest_harmonic_mean():

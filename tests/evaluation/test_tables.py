@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from knowedit.errors import InputError
-from knowedit.evaluation import COLUMNS, Interval, Pair, RecordScores
-from knowedit.evaluation.runs.evaluate import EvaluationRun
-from knowedit.evaluation.runs.executors import InProcess
-from knowedit.evaluation.runs.folder import Outcome
-from knowedit.evaluation.runs.table_text import cell, count, csv_text, markdown, marks
-from knowedit.evaluation.runs.tables import Row, make_table, paper_models, paper_rows, run_row
+from knowedit.evaluation import COLUMNS, RecordScores
+from knowedit.evaluation.runs.evaluate import run_job
+from knowedit.evaluation.runs.paper_table import paper_models, paper_rows
+from knowedit.evaluation.runs.run import Outcome
+from knowedit.evaluation.runs.tables import Row, cell, make_table, run_row
+from knowedit.evaluation.scores.record_scores import Pair
+from knowedit.intervals import Interval
 from tests.evaluation.stubs import StubPlan, make_records
 
 
@@ -44,10 +45,10 @@ def test_bleeding_over_needs_the_unedited_model_of_the_same_group():
         found = make_table(rows).rows[0]
         assert found.marks == ()
         assert not found.judged
-        assert marks(found) == "F2?"
-    assert marks(make_table([row("a", NS=1.0)]).rows[0]) == "F1? F2?"
+        assert found.fails == "F2?"
+    assert make_table([row("a", NS=1.0)]).rows[0].fails == "F1? F2?"
     judged = make_table([alone, row("none", NS=5.0)]).rows
-    assert [marks(found) for found in judged] == ["neither", ""]
+    assert [found.fails for found in judged] == ["neither", ""]
 
 
 def test_the_papers_rows_get_the_papers_marks():
@@ -104,22 +105,35 @@ def test_cells():
     assert cell(Interval(74.1, 73.4, 74.8, 9)) == "74.1 ±0.7"
     assert cell(Interval(99.0, 96.0, 99.5, 9)) == "99.0 −3.0 +0.5"
     assert cell(Interval(7.0, float("nan"), float("nan"), 1)) == "7.0"
-    assert count(Row("a", "m", {}, 1200, failed=3)) == "1,200, 3 failed"
-    assert count(Row("a", "m", {}, 12, missing=2)) == "12, 2 missing"
+    assert Row("a", "m", {}, 1200, failed=3).records == "1,200, 3 failed"
+    assert Row("a", "m", {}, 12, missing=2).records == "12, 2 missing"
 
 
 def test_markdown_and_csv_hold_the_same():
     table = make_table(
         [row("none", PS=10.0, NS=78.0), row("a", PS=70.0, NS=60.5), row("b", PS=95.0, NS=77.0)]
     )
-    lines = markdown(table).splitlines()
+    lines = table.markdown().splitlines()
     assert lines[3] == ("| m | a | – | – | 70.0 ±1.0 | – | 60.5 ±1.0 | – | – | – | – | F1, F2 | 100 |")
     assert "**95.0 ±1.0**" in lines[4]
-    assert "PS < 80" in markdown(table)
-    found = list(csv.DictReader(io.StringIO(csv_text(table))))
+    assert "PS < 80" in table.markdown()
+    found = list(csv.DictReader(io.StringIO(table.csv())))
     assert found[1]["fails"] == "F1 F2"
     assert [float(found[2][name]) for name in ("PS", "PS_low", "PS_high")] == [95.0, 94.0, 96.0]
     assert found[0]["GE"] == ""
+    frame = table.to_pandas()
+    assert list(frame.columns) == list(found[0])
+    assert frame["PS_low"].tolist() == [9.0, 69.0, 94.0]
+    assert frame["GE"].isna().all()
+    page = table._repr_html_()
+    assert "<td><b>95.0 ±1.0</b></td>" in page
+    assert page.count("<tr>") == 4
+
+
+def test_without_pandas_a_data_frame_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("knowedit.evaluation.runs.frames.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install pandas"):
+        make_table([row("a", PS=1.0)]).to_pandas()
 
 
 class Constant(StubPlan):
@@ -133,7 +147,10 @@ class _ConstantStation:
     def __init__(self, plan):
         self.plan, self.identity = plan, {"model": "digest", "method": "stub"}
 
-    def measure(self, record):
+    def measure(self, block, tell):
+        return tuple(self.outcome(record) for record in block)
+
+    def outcome(self, record):
         if record.case_id in self.plan.failing:
             return Outcome(record.case_id, None, "InputError: no")
         share = torch.tensor([record.case_id / 100, 0.0], dtype=torch.float64)
@@ -146,8 +163,8 @@ class _ConstantStation:
 
 
 def test_a_runs_row_has_the_means_of_its_records(tmp_path):
-    names = (("model", "M"), ("method", "stub"))
-    run = EvaluationRun(Constant(failing=(3,)), make_records(20), tmp_path, names).gather(InProcess())
+    names = {"model": "M", "method": "stub"}
+    run = run_job(Constant(failing=(3,)), make_records(20), tmp_path, names=names)
     found = run_row(run)
     cases = [record.case_id for record in make_records(20) if record.case_id != 3]
     assert (found.method, found.model, found.n, found.failed, found.missing) == ("stub", "M", 19, 1, 0)
@@ -161,6 +178,6 @@ def test_a_runs_row_has_the_means_of_its_records(tmp_path):
 
 def test_a_run_without_scores_has_no_row(tmp_path):
     failing = tuple(record.case_id for record in make_records(3))
-    run = EvaluationRun(Constant(failing=failing), make_records(3), tmp_path).gather()
+    run = run_job(Constant(failing=failing), make_records(3), tmp_path)
     with pytest.raises(InputError, match=r"no record of .* was scored \(3 failed\)"):
         run_row(run)

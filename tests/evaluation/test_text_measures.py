@@ -9,13 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.evaluation import (
-    TfIdf,
-    perplexity,
-    text_entropy,
-    words_and_marks,
-)
-from knowedit.evaluation.scores.perplexity import text_likelihoods
+from knowedit.evaluation import TfIdf
+from knowedit.evaluation.scores.entropy import text_entropy, words_and_marks
+from knowedit.evaluation.scores.perplexity import perplexity, text_likelihoods
 from tests.models.oracles import full_logits
 
 TOKENS = st.lists(st.sampled_from("abc"), max_size=12)

@@ -5,31 +5,24 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import torch
 import typer
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 
-from knowedit.bundled import bundled_models
 from knowedit.cli.options import DEFAULT_MODEL, Json, Model, Seed
 from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, stderr
 from knowedit.cli.table import print_table
-from knowedit.editing import EDITORS, label_of, make_editor
-from knowedit.errors import InputError
-from knowedit.evaluation import TEST_FILE, Scorer, TextScorer, TfIdf, iter_records
-from knowedit.evaluation.runs.evaluate import EvaluationRun
-from knowedit.evaluation.runs.executors import Executor
-from knowedit.evaluation.runs.folder import Outcome, Run
-from knowedit.evaluation.runs.job import EditingPlan
-from knowedit.evaluation.runs.methods import Method, Plain, Unedited
-from knowedit.evaluation.runs.processes import Processes
-from knowedit.evaluation.runs.tables import make_table, run_row
+from knowedit.editing import EDITORS
+from knowedit.evaluation import Run, TextScorer, TfIdf, make_table, run_row
+from knowedit.evaluation.runs.evaluate import Watch, chosen_editor, records_of, reference_tfidf
+from knowedit.evaluation.runs.evaluate import evaluate as evaluate_records
+from knowedit.evaluation.runs.run import Outcome
 
 METHODS: Final = ("none", *EDITORS)
-LABELS: Final = {"ft": "FT", "ft+l": "FT+L", "attn-edit": "AttnEdit", "rome": "ROME"}
 SOME_FAILED: Final = 1
 
 
@@ -69,83 +62,57 @@ class EvaluateRequest:
     retry: bool = False
     ray: str | None = None
 
-    def chosen(self) -> Method:
-        """The method.
+    def options(self) -> dict[str, Any]:
+        """The options of the editor that were given."""
+        options = {
+            "profile": self.profile,
+            "layer": self.layer,
+            "bound": self.bound,
+            "statistics": self.statistics,
+        }
+        return {name: value for name, value in options.items() if value is not None}
 
-        Raises:
-            InputError: none of that name, or options that belong to another one.
-        """
-        options = {"layer": self.layer, "bound": self.bound, "statistics": self.statistics}
-        given = {name: value for name, value in options.items() if value is not None}
-        if self.method == "none":
-            if unused := [*given, *(["profile"] if self.profile else [])]:
-                raise InputError(f"{unused[0]!r} is no option of none, which has none")
-            return Unedited()
-        editor = make_editor(self.method, profile=self.profile, **given)
-        return Plain(editor, label_of(editor))
-
-    def file(self) -> Path:
-        """The file of records.
-
-        Raises:
-            InputError: none was given, and the model has none.
-        """
-        folder = bundled_models().get(self.model, Path(self.model))
-        own = folder / TEST_FILE
-        if self.records is None and not own.is_file():
-            raise InputError(f"{self.model} has no {TEST_FILE}: give counterfact.json with --records")
-        return self.records or own
-
-    def scorer(self) -> Scorer:
-        """The scores.
+    def scored_texts(self) -> bool | TextScorer:
+        """How texts are measured.
 
         Raises:
             InputError: no TF-IDF model can be had.
         """
         if not self.texts:
-            return Scorer()
-        tfidf = TfIdf.load(self.tfidf) if self.tfidf else TfIdf.fit(self._reference_texts())
-        return Scorer(texts=TextScorer(tfidf, kept=self.keep_texts))
-
-    def _reference_texts(self) -> list[str]:
-        """The different reference texts of the whole file, whatever the limit."""
-        found = dict.fromkeys(
-            text for record in iter_records(self.file()) for text in record.reference_texts or ()
+            return False
+        tfidf = (
+            TfIdf.load(self.tfidf) if self.tfidf else reference_tfidf(records_of(self.model, self.records))
         )
-        if not found:
-            raise InputError(
-                f"{self.file()} has no reference texts, which RS needs: give a TF-IDF model with --tfidf, or --no-texts"
-            )
-        return list(found)
+        return TextScorer(tfidf, kept=self.keep_texts)
 
-    def evaluation(self) -> EvaluationRun:
-        """The run that is asked for.
+    def evaluate(self, watch: Watch) -> Run:
+        """Call `knowedit.evaluate` with these options.
 
         Raises:
-            InputError: see `chosen`, `file` and `scorer`; or a file that is not one of records.
+            InputError: see `evaluate`.
         """
-        method, file = self.chosen(), self.file()
-        records = list(islice(iter_records(file), self.limit))
-        plan = EditingPlan(self.model, method, self.seed, self.scorer(), self.device)
-        names = (("model", self.model), ("method", method.label), ("records", file.name))
-        return EvaluationRun(plan, records, self.out, names)
-
-    def executor(self) -> Executor:
-        """Where records are measured."""
-        if self.ray is None:
-            return Processes(self.workers)
-        from knowedit.evaluation.runs.ray_executor import RayActors
-
-        address = None if self.ray == "local" else self.ray
-        return RayActors(self.workers, address, gpus=float(self.device.startswith("cuda")))
+        torch.set_num_threads(1)  # as in a worker of several: the last digits depend on it
+        return evaluate_records(
+            self.model,
+            self.method,
+            self.records,
+            out=self.out,
+            limit=self.limit,
+            seed=self.seed,
+            workers=self.workers,
+            texts=self.scored_texts(),
+            device=self.device,
+            ray=self.ray,
+            retry=self.retry,
+            watch=watch,
+            **self.options(),
+        )
 
 
 def run_evaluate(request: EvaluateRequest, *, as_json: bool) -> None:
     """Measure, or go on, or find it done; then print the row, and exit with 1 if a record failed."""
-    executor = request.executor()
-    with stderr.status("reading the records"):
-        evaluation = request.evaluation()
-    run = _watched(evaluation, executor, request)
+    chosen_editor(request.method, request.options())
+    run = _watched(request)
     print_failures(run)
     if as_json:
         print_json(summary(run))
@@ -171,27 +138,15 @@ def summary(run: Run) -> dict[str, object]:
     }
 
 
-def gather_with_bar(run: EvaluationRun, executor: Executor, *, retry: bool = False, title: str = "") -> Run:
-    """Gather a run and draw its progress.
-
-    Args:
-        run: what is gathered.
-        executor: where.
-        retry: measure again the records that failed.
-        title: what the bar says before "measuring".
-    """
-    with counting_bar() as bar:
-        task = bar.add_task(f"{title} opening the model".strip(), total=len(run.records), note="")
-        return run.gather(executor, watch=_Watch(bar, task, title), retry=retry)
-
-
-def _watched(run: EvaluationRun, executor: Executor, request: EvaluateRequest) -> Run:
+def _watched(request: EvaluateRequest) -> Run:
     try:
-        return gather_with_bar(run, executor, retry=request.retry)
+        with counting_bar() as bar:
+            task = bar.add_task("opening the model", total=None, note="")
+            return request.evaluate(_Watch(bar, task))
     except KeyboardInterrupt:
         command = shlex.join(["knowedit", *sys.argv[1:]])
         stderr.print(
-            f"stopped; every finished record is kept in {escape(str(run.out))}. To go on, give the same command "
+            f"stopped; every finished record is kept in {escape(str(request.out))}. To resume, give the same command "
             f"again:\n  {escape(command)}"
         )
         raise typer.Exit(INTERRUPTED) from None
@@ -200,13 +155,12 @@ def _watched(run: EvaluationRun, executor: Executor, request: EvaluateRequest) -
 class _Watch:
     """Draws progress; the time left is that of the records of this start."""
 
-    def __init__(self, bar: Progress, task: TaskID, title: str):
+    def __init__(self, bar: Progress, task: TaskID):
         self._bar, self._task, self._failed = bar, task, 0
-        self._title = f"{title} measuring".strip()
 
     def __call__(self, done: int, of: int, outcome: Outcome | None) -> None:
         if outcome is None:
-            self._bar.reset(self._task, total=of, completed=done, description=self._title)
+            self._bar.reset(self._task, total=of, completed=done, description="measuring")
             return
         self._failed += outcome.scores is None
         failed = f"{self._failed:,} failed" if self._failed else ""
@@ -223,7 +177,7 @@ def print_failures(run: Run) -> None:
 
 def evaluate(
     method: Annotated[str, typer.Option(help="none (the model as it is), rome, ft, ft+l or attn-edit.")],
-    out: Annotated[Path, typer.Option(help="The folder of the run; the same command again goes on.")],
+    out: Annotated[Path, typer.Option(help="The folder of the run; the same command again resumes it.")],
     model: Model = DEFAULT_MODEL,
     profile: Annotated[
         str | None, typer.Option(help="The settings of ROME; `knowedit profiles` lists them.")
@@ -239,7 +193,7 @@ def evaluate(
         Path | None,
         typer.Option(help="A file such as counterfact.json; by default the model's test records."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many records.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many records, the first.")] = None,
     seed: Seed = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes, with one thread each.")] = 1,
     texts: Annotated[

@@ -1,32 +1,33 @@
-"""``knowedit sweep``: editors over layers, bounds and learning rates, into a file that can be resumed."""
+"""``knowedit sweep``: editors over layers, bounds and learning rates, into a folder that can be resumed."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
+import torch
 import typer
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from knowedit.cli.evaluate import LABELS
 from knowedit.cli.options import DEFAULT_MODEL, Json, Model, Seed
 from knowedit.cli.output import INTERRUPTED, console, counting_bar, print_json, stderr
+from knowedit.editing import EDITORS, label_of
 from knowedit.editing.fine_tuning.known_settings import keep_settings
 from knowedit.errors import InputError
+from knowedit.evaluation import Sweep, best, read_sweep
 from knowedit.evaluation.figures import check_suffix, save, sweep_lines
 from knowedit.evaluation.records.record import TRAIN_FILE, Record, iter_records
-from knowedit.evaluation.runs.executors import Executor, InProcess
-from knowedit.evaluation.runs.job import EditingPlan
-from knowedit.evaluation.runs.methods import Unedited
-from knowedit.evaluation.runs.processes import Processes
-from knowedit.evaluation.runs.sweep import TUNED, PointScores, Sweep, SweepPoint, read_sweep, sweep_grid
-from knowedit.evaluation.runs.sweep_rows import SweepRow, best
+from knowedit.evaluation.runs.sweep_points import SweepPoint, SweepRow
 from knowedit.evaluation.scores.columns import JUDGED
 from knowedit.models import LanguageModel, load
+
+FINE_TUNING: Final = ("ft", "ft+l", "attn-edit")
+BOUNDED: Final = ("ft+l", "attn-edit")
+FIELDS: Final = ("layer", "bound", "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,35 @@ class SweepRequest:
                 f"the folder {self.figure.parent} does not exist: create it, or give another --figure"
             )
 
-    def points(self, n_layers: int) -> list[SweepPoint]:
-        """The whole grid.
+    def grids(self, n_layers: int) -> dict[str, dict[str, list[Any]]]:
+        """The values of each field by method: ε where a method has one, and rates where it has one.
 
         Raises:
             InputError: a method, layer or number that is none, or twice.
         """
-        if unknown := [method for method in self.methods if method not in LABELS]:
-            raise InputError(f"there is no sweep of {unknown[0]!r}: use one of {', '.join(LABELS)}")
+        if unknown := [method for method in self.methods if method not in EDITORS]:
+            raise InputError(f"there is no sweep of {unknown[0]!r}: use one of {', '.join(EDITORS)}")
         layers = list(range(n_layers)) if self.layers is None else parse_layers(self.layers, n_layers)
         bounds, rates = parse_numbers("bounds", self.bounds), parse_numbers("rates", self.rates)
-        return sweep_grid([LABELS[method] for method in dict.fromkeys(self.methods)], layers, bounds, rates)
+        found: dict[str, dict[str, list[Any]]] = {}
+        for method in self.methods:
+            found[method] = {"layer": layers}
+            found[method] |= {"bound": bounds} if method in BOUNDED else {}
+            found[method] |= {"learning_rate": rates} if method in FINE_TUNING else {}
+        return found
+
+    def sweeps(self, lm: LanguageModel) -> list[Sweep]:
+        """A sweep for each method, all into one folder.
+
+        Raises:
+            InputError: see `grids`; no records.
+        """
+        records = self.chosen_records(lm)
+        model = lm if self.workers == 1 else self.model
+        return [
+            Sweep(model, method, grid, self.out, records, seed=self.seed, device=self.device)
+            for method, grid in self.grids(lm.n_layers).items()
+        ]
 
     def chosen_records(self, lm: LanguageModel) -> list[Record]:
         """The records.
@@ -138,20 +157,18 @@ def run_sweep(request: SweepRequest, *, as_json: bool) -> None:
         lm = load(request.model, device=request.device)
     if request.keep and lm.folder is None:
         raise InputError(f"{lm.name} has no folder to keep settings in: leave out --keep")
-    points, records = request.points(lm.n_layers), request.chosen_records(lm)
-    plan = EditingPlan(request.model, Unedited(), request.seed, device=request.device)
-    _watched(Sweep(plan, points, records, request.out), request, lm)
+    torch.set_num_threads(1)  # as in a worker of several: the last digits depend on it
+    points = _watched(request.sweeps(lm), request)
     methods = dict.fromkeys(point.method for point in points)
-    found = tuple(one for one in read_sweep(request.out) if one.point.method in methods)
+    found = tuple(one for one in read_sweep(request.out)[1] if one.method in methods)
     rows = [one.row() for one in found]
     winners = {method: best(rows, method) for method in methods}
     if request.figure is not None:
         save(sweep_lines(rows, title=lm.name), request.figure)
     if request.keep:
         assert lm.folder is not None
-        keep_settings(
-            lm.folder, {method: winners[method].setting for method in winners.keys() & TUNED.keys()}
-        )
+        tuned = (label_of(EDITORS[method]()) for method in request.methods if method in FINE_TUNING)
+        keep_settings(lm.folder, {label: full_setting(winners[label]) for label in tuned})
     if as_json:
         print_json(as_dict(found, winners))
         return
@@ -161,26 +178,30 @@ def run_sweep(request: SweepRequest, *, as_json: bool) -> None:
             console.print(f"written to {escape(str(path))}")
 
 
-def as_dict(found: tuple[PointScores, ...], winners: dict[str, SweepRow]) -> dict[str, Any]:
+def full_setting(row: SweepRow) -> dict[str, Any]:
+    """The fields that the command varies; None for one that the method does not have."""
+    return dict.fromkeys(FIELDS) | dict(row.setting)
+
+
+def as_dict(found: tuple[SweepPoint, ...], winners: dict[str, SweepRow]) -> dict[str, Any]:
     """A sweep as JSON; values in per cent."""
     points = []
     for one in found:
         row = one.row()
         columns = {key: [value.mean, value.low, value.high] for key, value in row.columns.items()}
-        points.append(asdict(one.point) | {"columns": columns, "S": row.score, "failed": one.failed})
-    return {"points": points, "best": {method: row.setting for method, row in winners.items()}}
+        setting = {"method": row.method, **full_setting(row)}
+        points.append(setting | {"columns": columns, "S": row.score, "failed": one.failed})
+    return {"points": points, "best": {method: full_setting(row) for method, row in winners.items()}}
 
 
-def _watched(sweep: Sweep, request: SweepRequest, lm: LanguageModel) -> None:
-    def executor(plan: EditingPlan) -> Executor:
-        return InProcess(plan.on(lm)) if request.workers == 1 else Processes(request.workers)
-
+def _watched(sweeps: list[Sweep], request: SweepRequest) -> list[SweepPoint]:
     try:
         with counting_bar("records") as bar:
-            sweep.gather(executor, watch=_Watch(bar))
+            watch = _Watch(bar)
+            return [point for sweep in sweeps for point in sweep.run(workers=request.workers, watch=watch)]
     except KeyboardInterrupt:
         stderr.print(
-            f"stopped; every finished setting is kept in {escape(str(sweep.file))}: the same command goes on"
+            f"stopped; every finished setting is kept in {escape(str(request.out))}: the same command resumes it"
         )
         raise typer.Exit(INTERRUPTED) from None
 
@@ -192,16 +213,16 @@ class _Watch:
         self._bar = bar
         self._task: TaskID | None = None
 
-    def __call__(self, point: SweepPoint, done: int, of: int) -> None:
+    def __call__(self, point: str, done: int, of: int) -> None:
         if self._task is None:
             self._task = self._bar.add_task("", total=of, note="")
-        self._bar.update(self._task, description=str(point), total=of, completed=done)
+        self._bar.update(self._task, description=point, total=of, completed=done)
 
 
 def _print(rows: list[SweepRow], winners: dict[str, SweepRow]) -> None:
     table = Table("method", "layer", "ε", "rate", *JUDGED, "S", "", box=None)
     for row in rows:
-        setting = ("" if value is None else f"{value:g}" for value in row.setting.values())
+        setting = ("" if value is None else f"{value:g}" for value in full_setting(row).values())
         means = (f"{row.columns[key].mean:.1f}" for key in JUDGED)
         mark = "best" if row is winners[row.method] else ""
         table.add_row(row.method, *setting, *means, f"{row.score:.1f}", mark)
@@ -213,7 +234,7 @@ def sweep(
     method: Annotated[
         list[str], typer.Option(help="ft, ft+l, attn-edit or rome; give it again for each of several.")
     ],
-    out: Annotated[Path, typer.Option(help="The file of the sweep; the same command again goes on.")],
+    out: Annotated[Path, typer.Option(help="The folder of the sweep; the same command again resumes it.")],
     model: Model = DEFAULT_MODEL,
     layers: Annotated[str | None, typer.Option(help="Such as 0,4-8; by default all.")] = None,
     bounds: Annotated[str, typer.Option(help="Every ε of ft+l and attn-edit.")] = "5e-5,5e-4,5e-3",
@@ -222,7 +243,7 @@ def sweep(
         Path | None,
         typer.Option(help="A file of records for training; by default the model's training records."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=2, help="Only the first so many records.")] = 50,
+    limit: Annotated[int, typer.Option(min=2, help="At most this many records, the first.")] = 50,
     seed: Seed = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes, with one thread each.")] = 1,
     device: Annotated[str, typer.Option(help="Where each model runs, for instance cuda.")] = "cpu",

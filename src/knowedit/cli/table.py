@@ -15,9 +15,9 @@ from knowedit.cli.options import Seed
 from knowedit.cli.output import console
 from knowedit.errors import InputError
 from knowedit.evaluation.figures import bars, check_suffix, distributions, save
-from knowedit.evaluation.runs.folder import Run, read_run
-from knowedit.evaluation.runs.table_text import LEGEND, cell, count, csv_text, markdown, marks
-from knowedit.evaluation.runs.tables import Row, Table, make_table, paper_rows, run_row
+from knowedit.evaluation.runs.paper_table import paper_rows
+from knowedit.evaluation.runs.run import Run, read_run
+from knowedit.evaluation.runs.tables import LEGEND, Row, Table, cell, make_table, run_row
 from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.tensorfile import write_bytes
 
@@ -77,7 +77,7 @@ def run_table(request: TableRequest) -> None:
     found = make_table([*rows, *(row for model in request.paper for row in paper_rows(model))])
     pictures = _draw(request, found, runs)
     print_table(found)
-    for path, text in ((request.csv, csv_text(found)), (request.markdown, markdown(found))):
+    for path, text in ((request.csv, found.csv()), (request.markdown, found.markdown())):
         if path is not None:
             write_bytes(path, text.encode())
             console.print(f"written to {escape(str(path))}")
@@ -111,9 +111,9 @@ def print_table(table: Table) -> None:
         for row in table.rows:
             if row.model == model:
                 grid.add_row(
-                    f"{escape(row.method)}\n[dim]{count(row)}[/]",
+                    f"{escape(row.method)}\n[dim]{row.records}[/]",
                     *(_cell(table, row, key) for key in keys),
-                    marks(row),
+                    row.fails,
                 )
         console.print(grid)
     console.print(f"[dim]{escape(LEGEND)}[/]")

@@ -119,10 +119,12 @@ def _work(end: Connection) -> None:
         end.send(("ready", dict(station.identity)))
         while True:
             item = end.recv()
+            measured = (
+                None if item is None else station.measure(item, lambda message: end.send(("told", message)))
+            )
             if item is None:
-                end.send(("done", station.check()))
-            else:
-                end.send(("done", station.measure(item, lambda message: end.send(("told", message)))))
+                station.check()
+            end.send(("done", measured))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is gone, and nobody waits for the rest
     except KnoweditError as error:

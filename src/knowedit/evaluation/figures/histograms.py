@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from knowedit.errors import InputError
 from knowedit.evaluation.figures import captions
 from knowedit.evaluation.figures.bins import Bins, shared_bins
-from knowedit.evaluation.runs.folder import Run
+from knowedit.evaluation.runs.run import Run
 from knowedit.evaluation.runs.tables import UNEDITED
 from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.scores.record_scores import RecordScores

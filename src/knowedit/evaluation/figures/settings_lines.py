@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from knowedit.errors import InputError
 from knowedit.evaluation.figures import captions
-from knowedit.evaluation.runs.sweep_rows import SweepRow, best
+from knowedit.evaluation.runs.sweep_points import SweepRow, best
 from knowedit.evaluation.scores.columns import JUDGED
 from knowedit.figures import style
 from knowedit.figures.lines import banded_line, shared_legend
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Over = Literal["layer", "bound"]
 
 RULE: Final = f"best: the largest harmonic mean of {', '.join(JUDGED[:-1])} and {JUDGED[-1]}"
+DRAWN: Final = ("layer", "bound", "learning_rate")
+"""The fields with a place or a word of their own; any other is told by its name."""
 RINGS: Final = ("o", "s", "D", "^", "v")
 LETTER: Final = 0.07
 """Inches that a letter of the legend takes, with some room."""
@@ -107,10 +109,11 @@ class _Sweep:
             words.append(f"layer {row.layer}")
         if row.learning_rate is not None and self._varies("learning_rate", row.method):
             words.append(f"rate {captions.number(row.learning_rate)}")
-        return words
+        others = [name for name in row.setting if name not in DRAWN and self._varies(name, row.method)]
+        return [*words, *(f"{name} {row.setting[name]}" for name in others)]
 
     def _varies(self, name: str, method: str | None = None) -> bool:
-        return len({row.setting[name] for row in self.rows if method in (None, row.method)}) > 1
+        return len({row.setting.get(name) for row in self.rows if method in (None, row.method)}) > 1
 
     @property
     def entries(self) -> list[str]:
@@ -188,7 +191,7 @@ def _check(rows: Sequence[SweepRow], columns: Sequence[str]) -> None:
         for key in columns:
             if captions.column(key).key not in row.columns:
                 raise InputError(f"{key} is not measured for {row.method} at {row.setting}: leave it out")
-        setting = (row.method, *row.setting.values())
+        setting = (row.method, repr(sorted(row.setting.items())))
         if setting in seen:
             raise InputError(
                 f"{row.method} at {row.setting} is there twice: give rows of one model and one set of records"

@@ -1,88 +1,245 @@
-"""An evaluation: many records, one run folder, stopped and resumed at will."""
+"""An evaluation: an editor over many records, into a folder that can be stopped and resumed at will."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from knowedit.bundled import bundled_models
+from knowedit.editing.editor import label_of
+from knowedit.editing.editors import make_editor
 from knowedit.errors import InputError, NumericalError
-from knowedit.evaluation.records.record import Record
-from knowedit.evaluation.runs.executors import Executor, InProcess
-from knowedit.evaluation.runs.folder import Outcome, Run, RunFolder, read_run
-from knowedit.evaluation.runs.job import Plan
-from knowedit.runs import canonical
+from knowedit.evaluation.records.record import TEST_FILE, Record, iter_records
+from knowedit.evaluation.runs.run import RECORDS, Outcome, Run, outcomes_of, read_run, run_folder
+from knowedit.evaluation.runs.station import UNEDITED, EvaluationJob, blocks_of, died
+from knowedit.evaluation.scores.scorer import Scorer
+from knowedit.evaluation.scores.texts import TextScorer
+from knowedit.evaluation.scores.tfidf import TfIdf
+from knowedit.models import LanguageModel
+from knowedit.runs import Job, WorkerDied, Workers, canonical, open_pool
 
 Watch: TypeAlias = Callable[[int, int, Outcome | None], None]
 """Called with the records that are done, all records, and the latest outcome (None at the start)."""
 
 
-@dataclass(frozen=True)
-class EvaluationRun:
-    """Which records are measured, how, and into which folder.
+def evaluate(
+    model: str | LanguageModel,
+    editor: Any,
+    records: Path | str | Sequence[Record] | None = None,
+    *,
+    out: Path | str,
+    limit: int | None = None,
+    seed: int = 0,
+    workers: int | Workers = 1,
+    texts: bool | TextScorer = False,
+    scorer: Any = None,
+    device: str = "cpu",
+    dtype: str | None = None,
+    ray: str | None = None,
+    retry: bool = False,
+    watch: Watch | None = None,
+    **options: Any,
+) -> Run:
+    """Edit each record's fact alone, score, and remove the edit; start, resume, or find it done.
 
-    A folder belongs to one run: the same weights, method, settings, records, scores, seed, source and versions. A
-    record's outcome depends on these and not on the other records, the order, the number of workers or how often
-    the run was stopped, so the tables are the same.
+    A folder belongs to one run: the same weights, editor, settings, records, scores, seed and versions. A record's
+    outcome depends on these and not on the other records, the order, the number of workers or how often the run was
+    stopped.
 
-    Attributes:
-        plan: how a record is measured.
-        records: each case id once.
+    Args:
+        model: a bundled name, a folder or a Hub id; or an open model.
+        editor: a name of `knowedit.editing.EDITORS`, or any object with ``edit(lm, facts, *, generator)``; None or
+            ``none`` scores the model as it is.
+        records: a file or the records; by default the test records in the model's folder.
         out: the folder; made if it is not there.
-        names: what model, method and records are called, for tables; not compared.
+        limit: at most this many records, the first.
+        seed: with a record's case id it decides what is drawn for it.
+        workers: 1 measures in this process, with its number of threads; more measure in processes of one thread
+            each, see `Workers`.
+        texts: whether text is generated and GE, RS and Essence measured too, and how; by default not. True takes the
+            TF-IDF model of all reference texts that the records, or their whole file, have.
+        scorer: what is measured in place of Table 2: any object with ``identity`` and ``score``, see `Scorer`.
+        device: where a model that is not open is put.
+        dtype: its number format, by default that of its file.
+        ray: the address of a Ray cluster, see `Workers`.
+        retry: measure again the records that failed.
+        watch: called at the start and after every record.
+        options: of an editor that is given by its name, see `make_editor`.
+
+    Returns:
+        The whole run; look at its ``failed``.
+
+    Raises:
+        InputError: an unknown editor or option; no record, or a case id twice; a folder of another run (with what
+            differs) or one that another process writes to; a full disk; what the model or the editor lacks.
+        NumericalError: a model that is not what it was once the edits are removed; the run is condemned.
     """
-
-    plan: Plan
-    records: Sequence[Record]
-    out: Path
-    names: tuple[tuple[str, str], ...] = ()
-
-    def gather(
-        self, executor: Executor | None = None, *, watch: Watch | None = None, retry: bool = False
-    ) -> Run:
-        """Start, go on or find it done.
-
-        Args:
-            executor: where records are measured; in this process by default.
-            watch: called at the start and after every record.
-            retry: measure again the records that failed.
-
-        Returns:
-            The whole run; look at its ``failed``.
-
-        Raises:
-            InputError: no record, a case id twice, a folder of another run (with what differs) or one that another
-                process writes to, a full disk, or what the plan lacks. The lines that were there stay.
-            NumericalError: a model that is not what it was once the edits are taken out.
-        """
-        identity = records_identity(self.records)
-        with RunFolder(self.out) as folder, (executor or InProcess()).open(self.plan) as crew:
-            run = folder.begin({**crew.identity, "records": identity}, dict(self.names))
-            waiting = self._waiting(run, retry=retry)
-            done = len(self.records) - len(waiting)
-            _tell(watch, done, len(self.records), None)
-            try:
-                for outcome in crew.measure(waiting):
-                    folder.append(outcome)
-                    done += 1
-                    _tell(watch, done, len(self.records), outcome)
-            except NumericalError as error:
-                folder.condemn(str(error))
-                raise
-            return read_run(self.out)
-
-    def _waiting(self, run: Run, *, retry: bool) -> list[Record]:
-        kept = run.scored if retry else run.outcomes
-        there = {outcome.case_id for outcome in kept}
-        return [record for record in self.records if record.case_id not in there]
+    source = records_of(model, records)
+    job = EvaluationJob(
+        model,
+        chosen_editor(editor, options),
+        seed,
+        scorer or Scorer(texts=_texts(source, texts)),
+        device,
+        dtype,
+    )
+    names = {
+        "model": model if isinstance(model, str) else model.name,
+        "method": UNEDITED if job.editor is None else label_of(job.editor),
+        "records": source.name if isinstance(source, Path) else "",
+    }
+    chosen = list(islice(_iterate(source), limit))
+    where = chosen_workers(workers, ray, device)
+    require_name(model, where)
+    return run_job(job, chosen, Path(out), names=names, workers=where, retry=retry, watch=watch)
 
 
-def _tell(watch: Watch | None, done: int, of: int, outcome: Outcome | None) -> None:
-    if watch is not None:
-        watch(done, of, outcome)
+def chosen_editor(editor: Any, options: Mapping[str, Any]) -> Any:
+    """The editor of a name or the one that was given; None for no edit.
+
+    Raises:
+        InputError: no such editor, an option that it does not have, or options of one that is not given by its name.
+    """
+    if isinstance(editor, str) and editor != UNEDITED:
+        return make_editor(editor, **options)
+    if options:
+        listed, name = ", ".join(options), UNEDITED if editor in (None, UNEDITED) else label_of(editor)
+        raise InputError(
+            f"{listed}: options of an editor that is given by its name, not of {name}; leave them out, or give the "
+            "editor's fields"
+        )
+    return None if editor == UNEDITED else editor
+
+
+def records_of(
+    model: str | LanguageModel, records: Path | str | Sequence[Record] | None, file: str = TEST_FILE
+) -> Path | Sequence[Record]:
+    """The file of records or the records that were given; by default a file in the model's folder.
+
+    Args:
+        model: see `evaluate`.
+        records: see `evaluate`.
+        file: the name of the default.
+
+    Raises:
+        InputError: none were given, and the model has none.
+    """
+    if records is not None:
+        return Path(records) if isinstance(records, str) else records
+    folder = bundled_models().get(model, Path(model)) if isinstance(model, str) else model.folder
+    if folder is None or not (folder / file).is_file():
+        name = model if isinstance(model, str) else model.name
+        raise InputError(f"{name} has no {file}: give records, for instance counterfact.json")
+    return folder / file
+
+
+def _iterate(source: Path | Sequence[Record]) -> Iterable[Record]:
+    return iter_records(source) if isinstance(source, Path) else source
+
+
+def reference_tfidf(source: Path | Sequence[Record]) -> TfIdf:
+    """The TF-IDF model of the different reference texts of a file of records, or of records.
+
+    Raises:
+        InputError: there are none.
+    """
+    found = dict.fromkeys(text for record in _iterate(source) for text in record.reference_texts or ())
+    if not found:
+        where = source if isinstance(source, Path) else "the records"
+        raise InputError(
+            f"{where} has no reference texts, which RS needs: give a TF-IDF model, or measure no texts"
+        )
+    return TfIdf.fit(list(found))
+
+
+def _texts(source: Path | Sequence[Record], texts: bool | TextScorer) -> TextScorer | None:
+    if isinstance(texts, TextScorer):
+        return texts
+    return TextScorer(reference_tfidf(source)) if texts else None
+
+
+def chosen_workers(workers: int | Workers, ray: str | None = None, device: str = "cpu") -> Workers:
+    """Where items are measured: one worker is this process, unless Ray is asked for.
+
+    Args:
+        workers: see `evaluate`.
+        ray: see `evaluate`.
+        device: each worker of a cluster takes a GPU where this is one.
+
+    Raises:
+        InputError: fewer than one.
+    """
+    if isinstance(workers, Workers):
+        return workers
+    if workers < 1:
+        raise InputError(f"{workers} workers cannot measure anything: give at least one")
+    count = 0 if workers == 1 and ray is None else workers
+    return Workers(count, ray=ray, gpus=float(device.startswith("cuda")))
+
+
+def require_name(model: str | LanguageModel, workers: Workers) -> None:
+    """Refuse to send an open model to other processes.
+
+    Raises:
+        InputError: see above.
+    """
+    if isinstance(model, LanguageModel) and workers != Workers(0):
+        raise InputError(
+            "an open model cannot be sent to other processes: give its name or folder, or measure with one worker"
+        )
+
+
+def run_job(
+    job: Job[tuple[Record, ...], tuple[Outcome, ...]],
+    records: Sequence[Record],
+    out: Path,
+    *,
+    names: Mapping[str, str] | None = None,
+    workers: Workers | None = None,
+    retry: bool = False,
+    watch: Watch | None = None,
+    block: int = 1,
+) -> Run:
+    """Start, resume or find done what `evaluate` describes, of any job.
+
+    Args:
+        job: measures blocks of records.
+        records: each case id once.
+        out: the folder.
+        names: what model, method and records are called, for tables; not compared.
+        workers: how many, and where; by default in this process.
+        retry: measure again the records that failed.
+        watch: see `evaluate`.
+        block: how many records are one item of a worker.
+
+    Raises:
+        InputError: see `evaluate`.
+        NumericalError: see `evaluate`.
+    """
+    identity, blocks = records_identity(records), blocks_of(records, block)
+    told = watch or (lambda *_: None)
+    with run_folder(out) as folder, open_pool(job, workers or Workers(0), len(blocks)) as pool:
+        contents = folder.begin({**pool.identity, "block": block, "records": identity}, names)
+        there = outcomes_of(contents, out / RECORDS)
+        kept = {one.case_id for one in there if one.scores is not None or not retry}
+        waiting = [part for part in blocks if any(record.case_id not in kept for record in part)]
+        told(len(kept), len(records), None)
+        try:
+            for part, found in pool.measure(waiting):
+                outcomes = died(part, found.reason) if isinstance(found, WorkerDied) else found
+                fresh = [one for one in outcomes if one.case_id not in kept]
+                folder.append(*map(asdict, fresh))
+                for one in fresh:
+                    kept.add(one.case_id)
+                    told(len(kept), len(records), one)
+        except NumericalError as error:
+            folder.update(condemned=str(error))
+            raise
+        return read_run(out)
 
 
 def records_identity(records: Sequence[Record]) -> dict[str, Any]:

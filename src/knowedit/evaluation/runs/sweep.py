@@ -1,241 +1,284 @@
-"""Sweeps over the settings of editors (Appendix D, Figures 13 to 15), kept point by point in one file.
-
-``sweep.jsonl`` is only appended to: one sealed line a point, flushed to the disk before the point counts as
-measured. A sweep that was stopped goes on after its last point, and points can be added to it later.
-"""
+"""Sweeps over the fields of an editor (Appendix D, Figures 13 to 15), in a folder with one sealed line a setting."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import product
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from itertools import islice, product
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import numpy as np
-
-from knowedit.editing.fine_tuning.fine_tuning import FineTuning
-from knowedit.editing.fine_tuning.known_settings import ATTN_EDIT, FT, FT_L
-from knowedit.editing.rome.rome import ROME
-from knowedit.errors import FileFormatError, InputError
-from knowedit.evaluation.records.record import Record
-from knowedit.evaluation.runs.evaluate import records_identity
-from knowedit.evaluation.runs.executors import Executor, InProcess
-from knowedit.evaluation.runs.folder import Outcome
-from knowedit.evaluation.runs.job import EditingPlan, Identity
-from knowedit.evaluation.runs.methods import Method, Plain
-from knowedit.evaluation.runs.rome_method import RomeMethod
-from knowedit.evaluation.runs.sweep_rows import SweepRow
+from knowedit.editing.editor import label_of
+from knowedit.editing.editors import make_editor
+from knowedit.errors import InputError, NumericalError
+from knowedit.evaluation.records.record import TRAIN_FILE, Record, iter_records
+from knowedit.evaluation.runs.evaluate import chosen_workers, records_identity, records_of, require_name
+from knowedit.evaluation.runs.run import Outcome
+from knowedit.evaluation.runs.station import (
+    EvaluationJob,
+    EvaluationStation,
+    blocks_of,
+    died,
+    editor_identity,
+)
+from knowedit.evaluation.runs.sweep_points import SweepPoint, setting_text, sweep_folder
 from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.scores.record_scores import RecordScores
-from knowedit.intervals import bootstrap
-from knowedit.runs import Journal, canonical, read_lines, require_same
+from knowedit.evaluation.scores.scorer import Scorer
+from knowedit.models import LanguageModel
+from knowedit.runs import WorkerDied, Workers, canonical, differences, open_pool
 
-FILE: Final = "sweep.jsonl"
-ADVICE: Final = "restore the file, or remove that line to have its point measured again"
 DIGITS: Final = 6
-TUNED: Final[dict[str, FineTuning]] = {
-    FT: FineTuning.ft(),
-    FT_L: FineTuning.ft_l(),
-    ATTN_EDIT: FineTuning.attn_edit(),
-}
-ROME_LABEL: Final = "ROME"
-METHODS: Final = (*TUNED, ROME_LABEL)
+BLOCK: Final = 1
+"""Records that are one item of a worker."""
 
-
-@dataclass(frozen=True)
-class SweepPoint:
-    """One setting of an editor; see `SweepRow`."""
-
-    method: str
-    layer: int
-    bound: float | None = None
-    learning_rate: float | None = None
-
-    def editing(self) -> Method:
-        """What an evaluation does at this point.
-
-        Raises:
-            InputError: no such method, or a setting that it cannot use.
-        """
-        if self.method == ROME_LABEL:
-            return RomeMethod(ROME.paper(layer=self.layer))
-        if self.method not in TUNED:
-            raise InputError(f"there is no sweep of {self.method!r}: use one of {', '.join(METHODS)}")
-        tuned = replace(
-            TUNED[self.method], layer=self.layer, bound=self.bound, learning_rate=self.learning_rate
-        )
-        return Plain(tuned, self.method)
-
-    def __str__(self) -> str:
-        told = (("layer", self.layer), ("ε", self.bound), ("rate", self.learning_rate))
-        return " ".join([self.method, *(f"{name} {value:g}" for name, value in told if value is not None)])
-
-
-def sweep_grid(
-    methods: Sequence[str], layers: Sequence[int], bounds: Sequence[float], rates: Sequence[float]
-) -> list[SweepPoint]:
-    """All points of some methods; ε only where a method has one, and rates only where it has one.
-
-    Raises:
-        InputError: no such method.
-    """
-    if unknown := [method for method in methods if method not in METHODS]:
-        raise InputError(f"there is no sweep of {unknown[0]!r}: use one of {', '.join(METHODS)}")
-    return [
-        SweepPoint(method, layer, bound, rate)
-        for method, layer in product(methods, layers)
-        for bound in (bounds if method in (FT_L, ATTN_EDIT) else (None,))
-        for rate in (rates if method in TUNED else (None,))
-    ]
-
-
-@dataclass(frozen=True)
-class PointScores:
-    """What was found at a point.
-
-    Attributes:
-        point: the setting.
-        identity: everything that the scores depend on, as in the manifest of an evaluation.
-        cases: case ids of the records that were scored.
-        columns: of each record, in its own unit and in the order of ``cases``; rounded to 6 digits.
-        failed: the error of each record that was not.
-        seconds: of one record, edited and scored, on average.
-    """
-
-    point: SweepPoint
-    identity: dict[str, Any]
-    cases: tuple[int, ...]
-    columns: dict[str, tuple[float, ...]]
-    failed: dict[str, str]
-    seconds: float
-
-    def row(self, seed: int = 0) -> SweepRow:
-        """The means with their intervals, in per cent.
-
-        Args:
-            seed: draws the resamples.
-        """
-        rng = np.random.default_rng(seed)
-        columns = {
-            key: bootstrap(values, rng).scaled(COLUMNS[key].scale) for key, values in self.columns.items()
-        }
-        return SweepRow(**asdict(self.point), columns=columns, n=len(self.cases))
-
-
-Watch: TypeAlias = Callable[[SweepPoint, int, int], None]
-"""Called with a point, the records of it that are done, and all of them."""
+Watch: TypeAlias = Callable[[str, int, int], None]
+"""Called with a setting as text, the records of it that are done, and all of them."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Which points are measured, on which records, and into which file.
+    """Which settings of an editor are measured, on which records, and into which folder.
+
+    A folder belongs to one set of records, one model and one kind of scores; it may hold sweeps of several editors,
+    and settings can be added to it later.
 
     Attributes:
-        plan: how a record is measured; its method is replaced by that of each point.
-        points: each once.
-        records: training records, so that no test record takes part in the choice of a setting.
-        file: where the points are kept.
+        model: see `evaluate`.
+        editor: a name of `EDITORS`, or a dataclass with ``edit``.
+        grid: the values of each field that is varied; every combination is measured.
+        out: the folder.
+        records: training records, so that no test record takes part in the choice of a setting; see `evaluate`. By
+            default those in the model's folder.
+        limit: at most this many records, the first.
+        seed: see `evaluate`.
+        scorer: see `evaluate`.
+        device: see `evaluate`.
+        dtype: see `evaluate`.
     """
 
-    plan: EditingPlan
-    points: Sequence[SweepPoint]
-    records: Sequence[Record]
-    file: Path
+    model: str | LanguageModel
+    editor: Any
+    grid: Mapping[str, Sequence[Any]]
+    out: Path
+    records: Path | str | Sequence[Record] | None = None
+    limit: int | None = None
+    seed: int = 0
+    scorer: Any = field(default_factory=Scorer)
+    device: str = "cpu"
+    dtype: str | None = None
 
-    def gather(
-        self, executor: Callable[[EditingPlan], Executor] | None = None, *, watch: Watch | None = None
-    ) -> tuple[PointScores, ...]:
-        """Measure the points that the file does not have.
+    def run(
+        self, *, workers: int | Workers = 1, ray: str | None = None, watch: Watch | None = None
+    ) -> tuple[SweepPoint, ...]:
+        """Measure the settings that the folder does not have.
 
         Args:
-            executor: where a point's records are measured; by default in this process.
-            watch: called at the start of every point and after each of its records.
+            workers: see `evaluate`.
+            ray: see `evaluate`.
+            watch: called at the start of every setting and after each of its records.
 
         Returns:
-            The points that were asked for.
+            The settings that were asked for.
 
         Raises:
-            InputError: fewer than two records or a case id twice, a file with one of the points on other records,
-                weights or code, one that another process writes to, or a full disk.
-            NumericalError: a model that is not what it was once the edits are taken out.
+            InputError: a field that the editor does not have; fewer than two records or a case id twice; a folder of
+                other records or another model, or with one of the settings measured otherwise; one that another
+                process writes to; a full disk; a setting at which fewer than two records could be scored.
+            NumericalError: a model that is not what it was once the edits are removed; the sweep is condemned.
         """
-        if len(self.records) < 2:
-            raise InputError(f"{len(self.records)} records are too few for an interval: give at least two")
-        records = records_identity(self.records)
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with Journal(self.file, ADVICE) as journal:
-            there = {one.point: one for one in (_point(line, self.file) for line in journal.records)}
-            for point in self.points:
-                plan = replace(self.plan, method=point.editing())
-                where = InProcess() if executor is None else executor(plan)
-                with where.open(plan) as crew:
-                    identity = {**crew.identity, "records": records}
-                    if point in there:
-                        require_same(self.file, there[point].identity, identity)
-                        continue
-                    outcomes = self._measured(point, crew.measure(self.records), watch)
-                there[point] = _scores(point, identity, outcomes)
-                journal.append(asdict(there[point]))
-        return tuple(there[point] for point in self.points)
+        records = self._chosen_records()
+        settings = self._settings()
+        identity, blocks = records_identity(records), blocks_of(records, BLOCK)
+        job = _SweepJob(EvaluationJob(self.model, None, self.seed, self.scorer, self.device, self.dtype))
+        folder = sweep_folder(Path(self.out))
+        where = chosen_workers(workers, ray, self.device)
+        require_name(self.model, where)
+        with folder, open_pool(job, where, len(settings) * len(blocks)) as pool:
+            contents = folder.begin(
+                {**pool.identity, "block": BLOCK, "records": identity}, {"model": _name(self.model)}
+            )
+            there = {one.key: one for one in (SweepPoint.from_json(line, folder.path) for line in contents)}
+            waiting = [one for one in settings if not one.is_there(there, folder.path)]
+            collected = [_Collected(one, len(records), watch) for one in waiting]
+            items = [(number, one.editor, block) for number, one in enumerate(waiting) for block in blocks]
+            try:
+                for (number, _, block), result in pool.measure(items):
+                    point = collected[number].add(block, result)
+                    if point is not None:
+                        folder.append(point.to_json())
+                        there[point.key] = point
+            except NumericalError as error:
+                folder.update(condemned=str(error))
+                raise
+        return tuple(there[one.key] for one in settings)
 
-    def _measured(self, point: SweepPoint, outcomes: Iterator[Outcome], watch: Watch | None) -> list[Outcome]:
-        told, found = watch or (lambda *_: None), list[Outcome]()
-        told(point, 0, len(self.records))
-        for outcome in outcomes:
-            found.append(outcome)
-            told(point, len(found), len(self.records))
-        return sorted(found, key=lambda one: one.case_id)
+    def _settings(self) -> list[_Setting]:
+        """Every combination of the grid.
+
+        Raises:
+            InputError: no such editor, or a field that it does not have.
+        """
+        names = list(self.grid)
+        return [
+            _Setting(
+                self._editor(dict(zip(names, values, strict=True))), dict(zip(names, values, strict=True))
+            )
+            for values in product(*self.grid.values())
+        ]
+
+    def _editor(self, setting: Mapping[str, Any]) -> Any:
+        if isinstance(self.editor, str):
+            return make_editor(self.editor, **setting)
+        known = [one.name for one in fields(self.editor)] if is_dataclass(self.editor) else []
+        if unknown := [name for name in setting if name not in known]:
+            raise InputError(
+                f"{unknown[0]!r} is no field of {label_of(self.editor)}, which has {', '.join(known) or 'none'}"
+            )
+        return replace(self.editor, **setting)
+
+    def _chosen_records(self) -> list[Record]:
+        source = records_of(self.model, self.records, TRAIN_FILE)
+        every = iter_records(source) if isinstance(source, Path) else source
+        found = list(islice(every, self.limit))
+        if len(found) < 2:
+            raise InputError(f"{len(found)} records are too few for an interval: give at least two")
+        return found
 
 
-def _scores(point: SweepPoint, identity: Identity, outcomes: Sequence[Outcome]) -> PointScores:
-    scored = [one for one in outcomes if one.scores is not None]
-    failed = {str(one.case_id): str(one.error) for one in outcomes if one.scores is None}
-    if len(scored) < 2:
-        raise InputError(
-            f"at {point} {len(failed)} of {len(outcomes)} records failed, the first with: {next(iter(failed.values()))}"
+@dataclass(frozen=True)
+class _Setting:
+    """A setting that is asked for."""
+
+    editor: Any
+    setting: dict[str, Any]
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        return dict(editor_identity(self.editor)["settings"])
+
+    @property
+    def method(self) -> str:
+        return label_of(self.editor)
+
+    @property
+    def key(self) -> str:
+        return canonical([self.method, self.setting])
+
+    def is_there(self, there: Mapping[str, SweepPoint], folder: Path) -> bool:
+        """Whether it was measured.
+
+        Raises:
+            InputError: with other settings of the rest, or by another version of the editor.
+        """
+        if self.key not in there:
+            return False
+        if listed := differences(there[self.key].asked, self.asked):
+            raise InputError(
+                f"{folder} has {there[self.key]} with other settings: {listed}; ask for the same, or give another "
+                "folder"
+            )
+        return True
+
+
+class _Collected:
+    """The outcomes at a setting, until all are there."""
+
+    def __init__(self, asked: _Setting, total: int, watch: Watch | None):
+        self._asked, self._total, self._watch = asked, total, watch
+        self._settings = asked.asked
+        self._outcomes: list[Outcome] = []
+
+    def add(self, block: tuple[Record, ...], result: _Measured | WorkerDied) -> SweepPoint | None:
+        """Add what was found on a block; the point, if it was the last.
+
+        Raises:
+            InputError: fewer than two records could be scored.
+        """
+        if not self._outcomes:
+            self._tell()
+        if isinstance(result, WorkerDied):
+            self._outcomes += died(block, result.reason)
+        else:
+            self._settings = result[0]
+            self._outcomes += result[1]
+        self._tell()
+        return self._point() if len(self._outcomes) == self._total else None
+
+    def _tell(self) -> None:
+        if self._watch is not None:
+            told = setting_text(self._asked.method, self._asked.setting)
+            self._watch(told, len(self._outcomes), self._total)
+
+    def _point(self) -> SweepPoint:
+        outcomes = sorted(self._outcomes, key=lambda one: one.case_id)
+        scored = [one for one in outcomes if one.scores is not None]
+        failed = {str(one.case_id): str(one.error) for one in outcomes if one.scores is None}
+        method, setting = self._asked.method, self._asked.setting
+        if len(scored) < 2:
+            raise InputError(
+                f"at {setting_text(method, setting)} {len(failed)} of {len(outcomes)} records failed, the first with: "
+                f"{next(iter(failed.values()))}"
+            )
+        rows = [RecordScores.from_json(one.scores or {}).columns for one in scored]
+        columns = {key: [row[key] for row in rows] for key in COLUMNS}
+        return SweepPoint(
+            method,
+            setting,
+            self._asked.asked,
+            self._settings,
+            tuple(one.case_id for one in scored),
+            {key: _rounded(values) for key, values in columns.items() if None not in values},
+            failed,
+            round(sum(one.seconds for one in scored) / len(scored), 4),
         )
-    rows = [RecordScores.from_json(one.scores or {}).columns for one in scored]
-    columns = {key: [row[key] for row in rows] for key in COLUMNS}
-    return PointScores(
-        point,
-        json.loads(canonical(identity)),  # as the file gives it back
-        tuple(one.case_id for one in scored),
-        {key: _rounded(values) for key, values in columns.items() if None not in values},
-        failed,
-        round(sum(one.seconds for one in scored) / len(scored), 4),
-    )
 
 
 def _rounded(values: Sequence[float | None]) -> tuple[float, ...]:
     return tuple(round(value or 0.0, DIGITS) for value in values)
 
 
-def read_sweep(file: Path) -> tuple[PointScores, ...]:
-    """The points of a file, in the order in which they were measured.
-
-    Raises:
-        InputError: there is no such file.
-        FileFormatError: a line is not as it was written.
-    """
-    if not file.is_file():
-        raise InputError(f"there is no file {file}: expected one that knowedit sweep wrote")
-    return tuple(_point(content, file) for content in read_lines(file, ADVICE).contents)
+_Measured: TypeAlias = tuple[dict[str, Any], tuple[Outcome, ...]]
+"""The settings of the prepared editor, and the outcomes."""
+_Item: TypeAlias = tuple[int, Any, tuple[Record, ...]]
+"""The number of a setting, its editor, and a block of records."""
 
 
-def sweep_digest(points: Sequence[PointScores]) -> str:
-    """SHA-256 of all points without the seconds, whatever their order."""
-    lines = sorted(canonical(asdict(one) | {"seconds": None}) for one in points)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+@dataclass(frozen=True)
+class _SweepJob:
+    """Measures blocks at settings; the model is opened once."""
+
+    job: EvaluationJob
+
+    def open(self) -> _SweepStation:
+        return _SweepStation(EvaluationStation.of(self.job, self.job.load()))
 
 
-def _point(content: Mapping[str, Any], file: Path) -> PointScores:
-    try:
-        fields = dict(content)
-        columns = {key: tuple(values) for key, values in fields.pop("columns").items()}
-        point, cases = SweepPoint(**fields.pop("point")), tuple(fields.pop("cases"))
-        return PointScores(point=point, cases=cases, columns=columns, **fields)
-    except (KeyError, TypeError, AttributeError):
-        raise FileFormatError(f"{file} holds a line that is no point of a sweep: give another file") from None
+class _SweepStation:
+    """Holds the editor of the last setting, prepared."""
+
+    def __init__(self, unedited: EvaluationStation):
+        self._unedited = self._station = unedited
+        self._number = -1
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """That of an evaluation without its editor."""
+        found = self._unedited.identity
+        return {name: value for name, value in found.items() if name not in ("method", "settings")}
+
+    def measure(self, item: _Item, _: Callable[[Any], None]) -> _Measured:
+        number, editor, block = item
+        if number != self._number:
+            self.check()
+            job = replace(self._unedited.job, editor=editor)
+            self._station = EvaluationStation.of(job, self._unedited.lm, self._unedited.base)
+            self._number = number
+        return self._station.identity["settings"], self._station.measure(block)
+
+    def check(self) -> None:
+        self._unedited.check()
+
+
+def _name(model: str | LanguageModel) -> str:
+    return model if isinstance(model, str) else model.name

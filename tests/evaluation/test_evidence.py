@@ -10,14 +10,12 @@ from typing import Any
 
 import pytest
 
-from claims.evidence_check import Checked, check, read_whole, require_alike
-from claims.models import Missing, Stale
 from knowedit.errors import FileFormatError, InputError
-from knowedit.evaluation import Record, RecordScores
-from knowedit.evaluation.runs.folder import MANIFEST, RECORDS, Run, RunFolder
+from knowedit.evaluation import Record, RecordScores, Run, Stale, read_run, verify
+from knowedit.evaluation.runs.evidence import Verified, require_alike
+from knowedit.evaluation.runs.run import RECORDS
 from tests.claims.runs import FakeStation, make_records, make_run, scores
 
-COMMAND = "python -m claims.make_evidence --model m --method none"
 ALL = make_records()
 
 
@@ -27,36 +25,31 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "m" / "none"
 
 
-def checked(folder: Path, station: FakeStation | None = None, records: list[Record] = ALL) -> Checked:
-    return check(read_whole(folder, COMMAND), station or FakeStation(), records, sample=len(ALL), seed=0)
+def checked(folder: Path, station: FakeStation | None = None, records: list[Record] = ALL) -> Verified:
+    return verify(read_run(folder, whole=True), station or FakeStation(), records, sample=len(ALL), seed=0)
 
 
 def test_a_run_that_is_found_again_is_evidence(folder: Path) -> None:
     seen: list[tuple[int, int]] = []
-    run = read_whole(folder, COMMAND)
-    found = check(run, FakeStation(), ALL, 5, 0, lambda done, of: seen.append((done, of)))
+    run = read_run(folder, whole=True)
+    found = verify(run, FakeStation(), ALL, 5, 0, lambda done, of: seen.append((done, of)))
     assert (found.run.digest, len(found.cases), found.same_texts) == (run.digest, 5, 5)
     assert found.reproduced
     assert seen == [(done, 5) for done in range(1, 6)]
-    assert check(run, FakeStation(), ALL, 5, 1).cases != found.cases
+    assert verify(run, FakeStation(), ALL, 5, 1).cases != found.cases
 
 
 # The folder
 
 
-def test_a_missing_folder_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(Missing, match=r"no evidence in m/rome: make it with .*--method none"):
-        read_whole(tmp_path / "m" / "rome", COMMAND)
-
-
-def test_an_unfinished_run_says_how_to_go_on(folder: Path) -> None:
+def test_an_unfinished_run_is_refused(folder: Path) -> None:
     lines = (folder / RECORDS).read_bytes().splitlines(keepends=True)
     (folder / RECORDS).write_bytes(b"".join(lines[:-3]))
-    with pytest.raises(Missing, match="3 of 12 records of m/none are not measured: go on with python"):
-        read_whole(folder, COMMAND)
-    (folder / RECORDS).unlink()
-    with pytest.raises(Missing, match="12 of 12 records"):
-        read_whole(folder, COMMAND)
+    with pytest.raises(InputError, match="m/none is not finished: 3 of 12 records are not measured"):
+        checked(folder)
+    (folder / RECORDS).write_bytes(b"".join(lines)[:-20])
+    with pytest.raises(FileFormatError, match=r"line 12 of .* is not as it was written"):
+        checked(folder)
 
 
 @pytest.mark.parametrize("line", [0, 5, 11])
@@ -65,34 +58,43 @@ def test_a_changed_line_is_found_also_the_last(folder: Path, line: int) -> None:
     lines[line] = lines[line].replace("0.9", "0.8", 1)
     (folder / RECORDS).write_text("".join(lines))
     with pytest.raises(FileFormatError, match=f"line {line + 1} of .* is not as it was written"):
-        read_whole(folder, COMMAND)
-
-
-def test_a_changed_manifest_is_found(folder: Path) -> None:
-    (folder / MANIFEST).write_text("{")
-    with pytest.raises(FileFormatError, match="is not JSON"):
-        read_whole(folder, COMMAND)
-
-
-def test_a_condemned_run_is_refused(folder: Path) -> None:
-    with RunFolder(folder) as held:
-        held.condemn("the model did not come back")
-    with pytest.raises(InputError, match="cannot be used: the model did not come back"):
-        read_whole(folder, COMMAND)
+        read_run(folder, whole=True)
 
 
 # Today's question
 
 
-def test_other_code_is_stale_whatever_else_differs(folder: Path) -> None:
-    with pytest.raises(Stale, match=r"m/none was measured by other code \(cccccccccccc, today's is dddddd"):
-        checked(folder, FakeStation(changed={"code": "d" * 64, "model": "x", "scores": {}}))
+@pytest.mark.parametrize("part", ["settings", "scores"])
+@pytest.mark.parametrize("version", [2, None])
+def test_another_version_is_stale_whatever_else_differs(folder: Path, part: str, version: int | None) -> None:
+    changed = {"model": "x", part: {"layer": 6, "version": version}}
+    words = f"m/none was measured by version 1 of its {part}, and today's is {version}: measure again"
+    with pytest.raises(Stale, match=words):
+        checked(folder, FakeStation(changed=changed))
+
+
+def test_scores_that_changed_while_the_version_did_not_are_found(folder: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"was not found again: .*raise the version of the editor or the scores"
+    ):
+        checked(folder, FakeStation(of=lambda record: scores(record, paraphrases=0.89)))
+
+
+def test_sums_of_the_same_tokens_may_be_rounded_otherwise(tmp_path: Path) -> None:
+    def changed(tokens: int, digest: str) -> dict[str, Any]:
+        statistics = {"tokens": tokens, "sha256": digest}
+        return {"settings": {"layer": 5, "version": 1, "statistics": statistics}}
+
+    make_run(tmp_path / "m" / "none", FakeStation(changed=changed(9, "a")), ALL)
+    assert checked(tmp_path / "m" / "none", FakeStation(changed=changed(9, "b"))).reproduced
+    with pytest.raises(InputError, match="settings statistics tokens is 9 there and 8 here"):
+        checked(tmp_path / "m" / "none", FakeStation(changed=changed(8, "a")))
 
 
 def test_other_records_are_refused(folder: Path) -> None:
     other = [*ALL[:-1], replace(ALL[-1], fact=replace(ALL[-1].fact, subject="Another"))]
     for records in (other, ALL[:-1]):
-        with pytest.raises(ValueError, match="m/none is about other records than the model's first"):
+        with pytest.raises(InputError, match="m/none is about other records than the model's first"):
             checked(folder, records=records)
 
 
@@ -100,9 +102,9 @@ def test_other_records_are_refused(folder: Path) -> None:
     ("changed", "words"),
     [
         ({"model": "n"}, "model is m+ there and n here"),
-        ({"settings": {"layer": 6}}, "settings layer is 5 there and 6 here"),
+        ({"settings": {"layer": 6, "version": 1}}, "settings layer is 5 there and 6 here"),
         ({"seed": 1}, "seed is 0 there and 1 here"),
-        ({"scores": {"probability": "per-token"}}, "scores probability"),
+        ({"scores": {"probability": "per-token", "version": 1}}, "scores probability"),
         ({"dtype": "bfloat16"}, "dtype"),
         ({"method": "FT"}, "method"),
     ],
@@ -117,10 +119,10 @@ def test_another_machine_is_allowed(folder: Path) -> None:
 
 
 def test_lines_of_records_that_are_not_there_are_refused(folder: Path) -> None:
-    run = read_whole(folder, COMMAND)
+    run = read_run(folder, whole=True)
     moved = replace(run, outcomes=(replace(run.outcomes[0], case_id=999), *run.outcomes[1:]))
     with pytest.raises(ValueError, match="lines of other case ids"):
-        check(moved, FakeStation(), ALL, 3, 0)
+        verify(moved, FakeStation(), ALL, 3, 0)
 
 
 # The sample
@@ -190,7 +192,7 @@ def test_drawn_texts_may_be_others_but_not_on_average(folder: Path) -> None:
 
 def test_a_processor_draws_all_texts_alike() -> None:
     run = Run(Path("m/ft"), {}, ())
-    same, other = Checked(run, (1, 2, 3, 4), 4), Checked(run, (1, 2, 3, 4), 2)
+    same, other = Verified(run, (1, 2, 3, 4), 4), Verified(run, (1, 2, 3, 4), 2)
     require_alike([same, same])
     require_alike([other, other])
     with pytest.raises(ValueError, match="m/ft was not found again: of 4 texts 2 came out the same"):
@@ -198,9 +200,9 @@ def test_a_processor_draws_all_texts_alike() -> None:
 
 
 def test_a_line_that_was_changed_and_sealed_again_is_found_by_the_sample(folder: Path) -> None:
-    run = read_whole(folder, COMMAND)
+    run = read_run(folder, whole=True)
     better = json.loads(json.dumps(run.outcomes[3].scores))
     better["paraphrases"]["new"][1] = 0.99
     forged = tuple(replace(one, scores=better) if one is run.outcomes[3] else one for one in run.outcomes)
     with pytest.raises(ValueError, match=r"a probability differs by 0\.09"):
-        check(replace(run, outcomes=forged), FakeStation(), ALL, len(ALL), 0)
+        verify(replace(run, outcomes=forged), FakeStation(), ALL, len(ALL), 0)

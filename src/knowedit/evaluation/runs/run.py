@@ -1,0 +1,159 @@
+"""What the folder of an evaluation holds: what is measured, and what became of each record."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+from knowedit.errors import FileFormatError
+from knowedit.evaluation.runs.frames import data_frame
+from knowedit.evaluation.scores.columns import COLUMNS
+from knowedit.evaluation.scores.record_scores import RecordScores
+from knowedit.runs import RunFolder, canonical, read_folder
+
+KIND: Final = "knowedit.evaluation"
+SCHEMA: Final = 2
+TITLE: Final = "an evaluation"
+RECORDS: Final = "records.jsonl"
+ADVICE: Final = "restore the file, or remove that line to have its record measured again"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one record.
+
+    Attributes:
+        case_id: the record's.
+        scores: as JSON, or None where it failed.
+        error: the error's type and message, or None where it did not.
+        seconds: how long it took; the one thing here that another run would find otherwise.
+    """
+
+    case_id: int
+    scores: dict[str, Any] | None
+    error: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """The content of a run's folder.
+
+    Attributes:
+        path: the folder.
+        manifest: under ``run`` what makes it this run, under ``names`` what things are called.
+        outcomes: in the order of the case ids.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes it this run."""
+        found: dict[str, Any] = self.manifest["run"]
+        return found
+
+    @property
+    def scored(self) -> tuple[Outcome, ...]:
+        """The outcomes with scores."""
+        return tuple(outcome for outcome in self.outcomes if outcome.scores is not None)
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """The outcomes with an error."""
+        return tuple(outcome for outcome in self.outcomes if outcome.scores is None)
+
+    @property
+    def missing(self) -> int:
+        """How many records have no line yet."""
+        return int(self.identity["records"]["count"]) - len(self.outcomes)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was measured and of every outcome, in the order of the case ids, without the seconds.
+
+        A run that was stopped and resumed, or spread over workers, has the digest of one that was not.
+        """
+        found = hashlib.sha256(canonical(self.identity).encode())
+        for outcome in self.outcomes:
+            found.update(f"\n{canonical(asdict(outcome) | {'seconds': None})}".encode())
+        return found.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"Run({self._told})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self._told)}</p>"
+
+    @property
+    def _told(self) -> str:
+        names = self.manifest.get("names", {})
+        method, model = names.get("method", self.identity.get("method")), names.get("model", "a model")
+        counts = f"{len(self.scored):,} scored, {len(self.failed):,} failed, {self.missing:,} missing"
+        return f"{method} on {model}: {counts}; {self.path}"
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row for each record: its columns on the scale of Table 2, or its error.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        rows = []
+        for one in self.outcomes:
+            columns = {} if one.scores is None else RecordScores.from_json(one.scores).columns
+            scaled = {key: _scaled(key, columns.get(key)) for key in COLUMNS}
+            rows.append({"case_id": one.case_id, **scaled, "error": one.error, "seconds": one.seconds})
+        return data_frame(rows).set_index("case_id")
+
+
+def _scaled(key: str, value: float | None) -> float | None:
+    return None if value is None else value * COLUMNS[key].scale
+
+
+def run_folder(path: Path) -> RunFolder:
+    """The folder of an evaluation, for writing."""
+    return RunFolder(path, KIND, SCHEMA, TITLE, lines=RECORDS, advice=ADVICE)
+
+
+def read_run(path: Path, *, whole: bool = False) -> Run:
+    """Read a run's folder, finished or not; nothing is changed. Those of version 0.1.0 are read too.
+
+    Args:
+        path: the folder.
+        whole: an unfinished last line is an error.
+
+    Raises:
+        InputError: there is no such run, or it was condemned.
+        FileFormatError: the manifest or a line is not as it was written.
+    """
+    manifest, contents = read_folder(
+        Path(path), KIND, (1, SCHEMA), TITLE, lines=RECORDS, advice=ADVICE, whole=whole
+    )
+    return Run(Path(path), manifest, outcomes_of(contents, Path(path) / RECORDS))
+
+
+def outcomes_of(contents: Sequence[dict[str, Any]], path: Path) -> tuple[Outcome, ...]:
+    """One outcome a record, in the order of the case ids; a failed one may have been measured again later.
+
+    Raises:
+        FileFormatError: a line that is no outcome, or that measures a record again that was scored.
+    """
+    found: dict[int, Outcome] = {}
+    for number, content in enumerate(contents, start=1):
+        try:
+            outcome = Outcome(**content)
+        except TypeError:
+            raise FileFormatError(f"line {number} of {path} is not an outcome: restore the file") from None
+        earlier = found.get(outcome.case_id)
+        if earlier is not None and earlier.scores is not None:
+            raise FileFormatError(
+                f"line {number} of {path} measures record {outcome.case_id} again: remove one of its lines"
+            )
+        found[outcome.case_id] = outcome
+    return tuple(found[case] for case in sorted(found))

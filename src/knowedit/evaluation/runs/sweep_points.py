@@ -1,0 +1,180 @@
+"""What a sweep found at each setting of an editor, and which setting is the best."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from knowedit.errors import FileFormatError, InputError
+from knowedit.evaluation.scores.columns import COLUMNS, COMPOSITE, harmonic_mean
+from knowedit.intervals import Interval, bootstrap
+from knowedit.runs import RunFolder, canonical, read_folder
+
+KIND: Final = "knowedit.sweep"
+SCHEMA: Final = 2
+TITLE: Final = "a sweep"
+LINES: Final = "settings.jsonl"
+ADVICE: Final = "restore the file, or remove that line to have its setting measured again"
+SYMBOLS: Final = {"bound": "ε", "learning_rate": "rate"}
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """What was found at one setting of an editor.
+
+    Attributes:
+        method: what a table calls the editor, for instance ``FT+L``.
+        setting: the fields that were varied, and their values.
+        asked: all settings of the editor and its version before it met the model.
+        settings: the same once it was prepared for the model.
+        cases: case ids of the records that were scored.
+        columns: of each record, in its own unit and in the order of ``cases``; rounded to 6 digits.
+        failed: the error of each record that was not.
+        seconds: of one record, edited and scored, on average.
+    """
+
+    method: str
+    setting: dict[str, Any]
+    asked: dict[str, Any] = field(repr=False)
+    settings: dict[str, Any] = field(repr=False)
+    cases: tuple[int, ...] = field(repr=False)
+    columns: dict[str, tuple[float, ...]] = field(repr=False)
+    failed: dict[str, str] = field(repr=False)
+    seconds: float
+
+    def __str__(self) -> str:
+        return setting_text(self.method, self.setting)
+
+    @property
+    def key(self) -> str:
+        """The method and the setting as JSON; no two points of a sweep have the same."""
+        return canonical([self.method, self.setting])
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of its line."""
+        found: dict[str, Any] = json.loads(canonical(asdict(self)))
+        return found
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], folder: Path) -> SweepPoint:
+        """What `to_json` wrote.
+
+        Raises:
+            FileFormatError: anything else; names the folder.
+        """
+        try:
+            entries = dict(content)
+            columns = {key: tuple(values) for key, values in entries.pop("columns").items()}
+            return cls(cases=tuple(entries.pop("cases")), columns=columns, **entries)
+        except (KeyError, TypeError, AttributeError):
+            raise FileFormatError(
+                f"{folder} holds a line that is no setting of a sweep: give another folder"
+            ) from None
+
+    def row(self, seed: int = 0) -> SweepRow:
+        """The means with their intervals, in per cent.
+
+        Args:
+            seed: draws the resamples.
+        """
+        rng = np.random.default_rng(seed)
+        columns = {
+            key: bootstrap(values, rng).scaled(COLUMNS[key].scale) for key, values in self.columns.items()
+        }
+        return SweepRow(self.method, self.setting, columns, len(self.cases))
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One setting of an editor on one model.
+
+    Attributes:
+        method: what a table calls the editor.
+        setting: the fields that were varied, and their values.
+        columns: on the scale of Table 2, with 95 % intervals.
+        n: records that were scored.
+    """
+
+    method: str
+    setting: Mapping[str, Any]
+    columns: Mapping[str, Interval]
+    n: int
+
+    @property
+    def layer(self) -> int:
+        """Which layer was edited; 0 where the layer was not varied."""
+        return int(self.setting.get("layer") or 0)
+
+    @property
+    def bound(self) -> float | None:
+        """ε, or None."""
+        return self.setting.get("bound")
+
+    @property
+    def learning_rate(self) -> float | None:
+        """Of the search; None where it was not varied."""
+        return self.setting.get("learning_rate")
+
+    @property
+    def score(self) -> float:
+        """The harmonic mean of ES, PS and NS, in per cent, which a setting is judged by: the paper names no rule."""
+        found = harmonic_mean({key: one.mean / COMPOSITE.scale for key, one in self.columns.items()})
+        return 0.0 if found is None else found * COMPOSITE.scale
+
+
+def best(rows: Sequence[SweepRow], method: str) -> SweepRow:
+    """The setting of a method with the largest score, the first of them if there are several.
+
+    Raises:
+        InputError: the method is in no row.
+    """
+    own = [row for row in rows if row.method == method]
+    if not own:
+        raise InputError(
+            f"the sweep has no row of {method}: it has {', '.join({row.method for row in rows}) or 'none'}"
+        )
+    return max(own, key=lambda row: row.score)
+
+
+def setting_text(method: str, setting: Mapping[str, Any]) -> str:
+    """A setting for people, for instance ``FT+L layer 0 ε 0.002 rate 0.0005``."""
+    values = ((SYMBOLS.get(name, name), value) for name, value in setting.items() if value is not None)
+    return " ".join([method, *(f"{name} {_number(value)}" for name, value in values)])
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def sweep_folder(path: Path) -> RunFolder:
+    """The folder of a sweep, for writing."""
+    return RunFolder(path, KIND, SCHEMA, TITLE, lines=LINES, advice=ADVICE)
+
+
+def read_sweep(path: Path, *, whole: bool = False) -> tuple[dict[str, Any], tuple[SweepPoint, ...]]:
+    """The manifest of a sweep, and its settings in the order in which they were measured.
+
+    Args:
+        path: the folder.
+        whole: an unfinished last line is an error.
+
+    Raises:
+        InputError: there is no such sweep, or it was condemned.
+        FileFormatError: the manifest or a line is not as it was written.
+    """
+    manifest, contents = read_folder(
+        Path(path), KIND, (SCHEMA,), TITLE, lines=LINES, advice=ADVICE, whole=whole
+    )
+    return manifest, tuple(SweepPoint.from_json(content, Path(path)) for content in contents)
+
+
+def sweep_digest(points: Sequence[SweepPoint]) -> str:
+    """SHA-256 of all settings without the seconds, whatever their order."""
+    lines = sorted(canonical(one.to_json() | {"seconds": None}) for one in points)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
