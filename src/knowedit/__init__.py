@@ -11,6 +11,7 @@ from knowedit.facts import Fact
 if TYPE_CHECKING:
     from knowedit import linalg
     from knowedit.editing import ROME, Edit, FineTuning, make_editor
+    from knowedit.evaluation import evaluate
     from knowedit.models import LanguageModel, load
     from knowedit.tracing import Trace, TraceSettings, causal_trace
 
@@ -25,6 +26,7 @@ __all__ = [
     "TraceSettings",
     "__version__",
     "causal_trace",
+    "evaluate",
     "linalg",
     "load",
     "make_editor",
@@ -38,6 +40,7 @@ _HOMES = {
     "Trace": "knowedit.tracing",
     "TraceSettings": "knowedit.tracing",
     "causal_trace": "knowedit.tracing",
+    "evaluate": "knowedit.evaluation",
     "load": "knowedit.models",
     "make_editor": "knowedit.editing",
 }

@@ -171,7 +171,7 @@ def test_any_field_of_any_editor_is_varied(sweep, tmp_path):
     assert found[0].settings == {"strength": 1.0, "words": ["a"], "editor": "Mine", "version": 1}
     assert sweep((Mine(), grid), tmp_path / "s", scorer=scorer).run() == read_sweep(tmp_path / "s")[1]
     (rome,) = sweep((ROME.paper(), {"max_steps": [2]}), tmp_path / "s", scorer=scorer).run()
-    assert (rome.method, str(rome), rome.settings["layer"]) == ("ROME", "ROME max_steps 2", 5)
+    assert (rome.method, str(rome), rome.settings["layer"]) == ("ROME", "ROME max_steps 2", 2)
 
 
 def test_a_field_that_an_editor_does_not_have_is_refused(sweep, tmp_path):
