@@ -14,7 +14,7 @@ from claims.run_evidence import ASKED, REPEATED, Columns, Evidence, columns_of, 
 from claims.table2 import CLAIMS, SAYING
 from claims.table2_measures import STATEMENTS, statements
 from claims.verdicts import Verdict, assess
-from knowedit.evaluation.runs.tables import paper_rows
+from knowedit.evaluation.runs.paper_table import paper_rows
 from knowedit.intervals import paired
 from tests.claims.runs import make_records, scores
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowedit.evaluation import Record, iter_records
-from knowedit.evaluation.records.check import check_records
-from knowedit.evaluation.records.counts import Table1
+from knowedit.evaluation.records.counts import Table1, check_records
 from knowedit.facts import Fact
 from tests.evaluation.samples import NESTED, nested
 

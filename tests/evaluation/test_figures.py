@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from knowedit.evaluation.runs.sweep_rows import SweepRow
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -19,6 +18,7 @@ from knowedit.evaluation.figures import bars, distributions, save, sweep_lines
 from knowedit.evaluation.figures.bins import COUNT, shared_bins
 from knowedit.evaluation.figures.captions import number
 from knowedit.evaluation.runs.run import Outcome
+from knowedit.evaluation.runs.sweep_points import SweepRow
 from knowedit.evaluation.runs.tables import Row
 from knowedit.evaluation.scores.record_scores import Pair
 from knowedit.evaluation.scores.texts import TextScores
@@ -32,7 +32,8 @@ def interval(mean, half=4.0):
 
 def setting(layer=0, bound=None, method="FT", rate=5e-4, n=50, **columns):
     found = {"ES": 90.0, "PS": 50.0 - layer, "NS": 60.0 + layer} | columns
-    return SweepRow(method, layer, bound, rate, {key: interval(value) for key, value in found.items()}, n)
+    setting = {"layer": layer, "bound": bound, "learning_rate": rate}
+    return SweepRow(method, setting, {key: interval(value) for key, value in found.items()}, n)
 
 
 def constrained():
@@ -235,7 +236,7 @@ def test_one_setting_needs_no_ring_and_counts_may_differ():
 
 
 def test_columns_that_no_setting_is_judged_by():
-    rows = [SweepRow("FT", layer, None, None, {"GE": interval(600.0)}, 50) for layer in (0, 1)]
+    rows = [SweepRow("FT", {"layer": layer}, {"GE": interval(600.0)}, 50) for layer in (0, 1)]
     figure = sweep_lines(rows, ["GE"])
     assert list(lines(figure.axes[0])) == ["FT"]
     assert figure.axes[0].get_ylabel() == "bits × 100"

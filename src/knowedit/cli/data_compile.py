@@ -89,6 +89,6 @@ def _content(out: Path, entries: list[dict[str, Any]]) -> bytes:
 
 
 def _sources(**paths: Path | None) -> dict[str, dict[str, str]]:
-    from knowedit.evaluation import checksum
+    from knowedit.evaluation.records.files import checksum
 
     return {name: {"path": str(path), "sha256": checksum(path)} for name, path in paths.items() if path}
