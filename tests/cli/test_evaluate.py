@@ -170,7 +170,7 @@ def test_an_interrupted_run_says_how_to_go_on(run, runs, monkeypatch):
         (("--method", "rome", "--records", "none.json"), "there is no file none.json"),
         (
             ("--method", "none", "--model", "gpt2-xl"),
-            "gpt2-xl has no records_test.json: give counterfact.json",
+            "gpt2-xl has no records_test.json: give records, for instance counterfact.json",
         ),
         (("--method", "none", "--records", "bare.json"), "no reference texts, which RS needs"),
         (

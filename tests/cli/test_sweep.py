@@ -77,7 +77,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(run, swept, monkeypatch, tmp_pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--method", "mend"), "there is no sweep of 'mend': use one of ft, ft+l, attn-edit, rome"),
+        (("--method", "mend"), "there is no sweep of 'mend': use one of rome, ft, ft+l, attn-edit"),
         (("--method", "ft", "--layers", "a"), "the layers 'a' cannot be read: write them like 0,4-8"),
         (("--method", "ft", "--layers", "3-1"), "the layers '3-1' are none"),
         (("--method", "ft", "--layers", "0,12"), "there is no layer 12: layers go from 0 to 11"),
