@@ -132,14 +132,12 @@ def progress(text: str, unit: str | None = None, *, kept: str | None = None) -> 
     log.debug("%s: %.1f s", text, time.monotonic() - began)
 
 
-def check_outputs(
-    *, force: bool, suffix: str | tuple[str, ...] = "", **files: Path | list[Path] | None
-) -> None:
+def check_outputs(*, force: bool, suffix: tuple[str, ...] = (), **files: Path | list[Path] | None) -> None:
     """Refuse, before any work, files that could not or should not be written.
 
     Args:
         force: whether files that exist are replaced.
-        suffix: how the name of a file that is no picture has to end; by default anything does.
+        suffix: how the name of a file that is no picture may end; by default anyhow.
         files: the file or files of each option, such as ``out=`` or ``figure=``.
 
     Raises:
@@ -156,7 +154,9 @@ def check_outputs(
             if option in PICTURES:
                 check_suffix(path)
             elif suffix and path.suffix.lower() not in suffix:
-                raise InputError(f"{path} ends with {path.suffix!r}, expected {suffix} : change its name")
+                raise InputError(
+                    f"{path} ends with {path.suffix!r}, expected {' or '.join(suffix)}: change its name"
+                )
             if not path.parent.is_dir():
                 raise InputError(
                     f"the folder {path.parent} does not exist: create it, or give another --{option}"

@@ -75,7 +75,7 @@ def trace(
     from knowedit.models import fingerprint
 
     files = _data_files(out, part)
-    check_outputs(force=force, suffix=".safetensors", out=files, figure=figure)
+    check_outputs(force=force, suffix=(".safetensors",), out=files, figure=figure)
     settings = trace_settings(
         window, sever, draws, noise=noise, relative_noise=relative_noise, substitute=substitute
     )
