@@ -8,16 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from claims.evidence_runs import EVIDENCE, METHODS, RECORDS, Source
 from knowedit.bundled import bundled_models
-from knowedit.cli.output import INTERRUPTED, counting_bar, stderr
 from knowedit.errors import KnoweditError
 from knowedit.evaluation import Run
 from knowedit.evaluation.runs.evaluate import run_job
 from knowedit.evaluation.runs.station import editor_identity
 
 SOME_FAILED = 1
+INTERRUPTED = 130
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,8 +67,9 @@ def make(source: Source, method: str, *, limit: int, retry: bool) -> Run:
         "method": str(editor_identity(job.editor)["method"]),
         "records": source.file.name,
     }
-    with counting_bar() as bar:
-        task = bar.add_task(f"{folder.parent.name} {method}", total=limit, note="")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True) as bar:
+        task = bar.add_task(f"{folder.parent.name} {method}", total=limit)
 
         def watch(done: int, of: int, _: object) -> None:
             bar.update(task, total=of, completed=done)

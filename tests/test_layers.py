@@ -126,6 +126,14 @@ def test_imports_only_go_down() -> None:
     assert violations(SOURCE) == []
 
 
+def test_claims_do_without_the_command_line() -> None:
+    """What claims need, the library offers."""
+    files = sorted((ROOT / "claims").rglob("*.py"))
+    assert files
+    names = {name for file in files for _, name in imported(file.read_text(encoding="utf-8"), "claims")}
+    assert not {name for name in names if f"{name}.".startswith("knowedit.cli.")}
+
+
 def test_only_the_top_layer_draws_evaluations() -> None:
     """Scores, and the digest of the code that they come from, do not depend on how they are drawn."""
     found = []

@@ -39,11 +39,8 @@ def imported(*lines: str) -> dict[str, list[str]]:
     return json.loads(done.stdout)
 
 
-OLD = ("evaluate", "sweep", "table")
-
-
 def test_questions_are_answered_without_the_libraries_of_models():
-    found = imported("--help", *(f"{path} --help" for path in COMMANDS if path not in OLD), *LIGHT)
+    found = imported("--help", *(f"{path} --help" for path in COMMANDS), *LIGHT)
     assert found["--help"] == []
     assert {line: names for line, names in found.items() if HEAVY & set(names)} == {}
 
@@ -62,8 +59,6 @@ def test_every_command_has_its_help_and_its_shared_options(path):
     assert COMMANDS[path] in text
     assert "--verbose" in text
     assert "--quiet" in text
-    if path in OLD:
-        return
     assert "--json" in text
     assert ("--device" in text) == ("--model" in text) == ("--dtype" in text) or path in ("facts",), path
 

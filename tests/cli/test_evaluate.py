@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from knowedit import evaluation
 from knowedit.bundled import bundled_models
 from knowedit.cli import evaluate as evaluate_module
 from knowedit.editing import ROME
@@ -47,10 +48,8 @@ def test_it_says_what_it_found(run, runs):
 
 
 def test_texts_are_measured_by_default(run, monkeypatch):
-    scorer = evaluate_module.TextScorer
-    monkeypatch.setattr(
-        evaluate_module, "TextScorer", lambda tfidf, **more: scorer(tfidf, new_tokens=8, **more)
-    )
+    scorer = evaluation.TextScorer
+    monkeypatch.setattr(evaluation, "TextScorer", lambda tfidf, **more: scorer(tfidf, new_tokens=8, **more))
     text = run("evaluate", "--method", "none", "--limit", 2, "--out", "o", "--json").stdout
     found = json.loads(text)
     assert {"GE", "RS", "Essence"} <= set(found["columns"])
@@ -59,8 +58,15 @@ def test_texts_are_measured_by_default(run, monkeypatch):
     assert (Path("o") / RECORDS).stat().st_size > (Path("d") / RECORDS).stat().st_size
 
 
+def test_the_table_as_json(run, runs):
+    found = json.loads(run("table", runs / "rome", runs / "none", "--paper", "gpt2-xl", "--json").stdout)
+    assert [row["method"] for row in found["rows"][:2]] == ["ROME", "none"]
+    assert found["rows"][0]["columns"]["ES"][0] == 100.0
+    assert (found["rows"][0]["records"], found["written"]) == (4, [])
+
+
 def test_the_table_of_two_runs_and_the_paper(run, runs, tmp_path):
-    options = ("--csv", "t.csv", "--markdown", "t.md", "--paper", "gpt2-xl", "--paper", "gpt-j")
+    options = ("--out", "t.csv", "--out", "t.md", "--paper", "gpt2-xl", "--paper", "gpt-j")
     text = run("table", runs / "rome", runs / "none", *options).stdout
     assert "organism-gpt2" in text
     assert "neither" in text
@@ -70,10 +76,10 @@ def test_the_table_of_two_runs_and_the_paper(run, runs, tmp_path):
     assert float(rows[0]["ES"]) == 100.0
     assert "| organism-gpt2 | ROME | 100.0 ±0.0 |" in (tmp_path / "t.md").read_text(encoding="utf-8")
     before = (tmp_path / "t.md").read_text(encoding="utf-8")
-    refused = run("table", runs / "none", "--markdown", "t.md", code=2)
+    refused = run("table", runs / "none", "--out", "t.md", code=2)
     assert "exists already" in " ".join(refused.stderr.split())
     assert (tmp_path / "t.md").read_text(encoding="utf-8") == before
-    run("table", runs / "none", "--markdown", "t.md", "--force")
+    run("table", runs / "none", "--out", "t.md", "--force")
     assert (tmp_path / "t.md").read_text(encoding="utf-8") != before
 
 
@@ -96,12 +102,13 @@ def test_pictures_of_the_table_and_of_the_distributions(run, runs, tmp_path):
         (("--figure", "t.gif"), "one of .png, .svg, .pdf"),
         (("--distributions", "t"), "one of .png, .svg, .pdf"),
         (("--figure", "no/t.svg"), "the folder no does not exist"),
-        (("--csv", "no/t.csv"), "the folder no does not exist"),
+        (("--out", "t.txt"), "expected .csv or .md"),
+        (("--out", "no/t.csv"), "the folder no does not exist"),
         (("--figure", "a.svg", "--distributions", "a.svg"), "a.svg is given for two things"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_a_run_is_read(run, tmp_path, options, words):
-    refused = run("table", "no-run", "--markdown", "t.md", *options, code=2)
+    refused = run("table", "no-run", "--out", "t.md", *options, code=2)
     assert words in " ".join(refused.stderr.split())
     assert not list(tmp_path.iterdir())
 
@@ -110,7 +117,7 @@ def test_a_picture_that_cannot_be_drawn_leaves_no_file(run, runs, tmp_path):
     shutil.copytree(runs / "rome", tmp_path / "other")
     manifest = read_run(runs / "rome").manifest
     write_manifest(tmp_path / "other", {**manifest, "run": manifest["run"] | {"model": "another"}})
-    options = ("--csv", "t.csv", "--figure", "t.svg", "--distributions", "d.svg")
+    options = ("--out", "t.csv", "--figure", "t.svg", "--distributions", "d.svg")
     refused = run("table", runs / "rome", "other", *options, code=2)
     assert "several models or sets of records" in " ".join(refused.stderr.split())
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
@@ -138,13 +145,13 @@ def test_failed_records_are_said_and_in_the_exit_code(run, monkeypatch):
     assert read_run(Path("o")).failed == ()
 
 
-def test_an_interrupted_run_says_how_to_go_on(run, runs, monkeypatch):
-    def watch(self, done, of, outcome):
+def test_an_interrupted_run_says_how_to_resume(run, runs, monkeypatch):
+    def watch(done, of, outcome):
         if done == 2:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate_module._Watch, "__call__", watch)
+        patch.setattr(evaluate_module, "_watch", lambda tell: watch)
         patch.setattr(sys, "argv", ["knowedit", "evaluate", "--out", "my run"])
         found = run("evaluate", "--method", "rome", "--limit", 4, "--no-texts", "--out", "my run", code=130)
     told = " ".join(found.stderr.split())
@@ -161,7 +168,7 @@ def test_an_interrupted_run_says_how_to_go_on(run, runs, monkeypatch):
         (("--method", "mend"), "there is no editor 'mend': use one of rome, ft"),
         (
             ("--method", "none", "--layer", "3"),
-            "layer: options of an editor that is given by its name, not of none",
+            "'layer' is no option of none: use it with one of rome, ft",
         ),
         (("--method", "ft", "--profile", "paper"), "ft has no profiles"),
         (("--method", "ft+l", "--bound", "0"), "the bound ε is 0.0: give a positive number"),
@@ -230,15 +237,19 @@ SCRIPT = """
 import os, signal, sys
 from knowedit.cli import app, evaluate
 
-class Interrupting(evaluate._Watch):
-    def __call__(self, done, of, outcome):
-        super().__call__(done, of, outcome)
+real = evaluate._watch
+
+def interrupting(tell):
+    watch = real(tell)
+    def told(done, of, outcome):
+        watch(done, of, outcome)
         if outcome is not None and "INTERRUPTED" in os.environ:
             os.kill(os.getpid(), signal.SIGINT)
+    return told
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    evaluate._Watch = Interrupting
+    evaluate._watch = interrupting
     app()
 """
 

@@ -10,8 +10,6 @@ import pytest
 
 from knowedit.bundled import bundled_models, notes
 from knowedit.cli import sweep as sweep_module
-from knowedit.cli.sweep import parse_layers, parse_numbers
-from knowedit.errors import InputError
 from knowedit.evaluation import read_sweep
 
 MODEL = "organism-gptj"
@@ -60,12 +58,12 @@ def test_the_best_settings_are_kept_as_known_ones(run, swept, tmp_path):
     assert f"layer {found['best']['FT']['layer']} mlp_down" in run("inspect", "e.safetensors").stdout
 
 
-def test_an_interrupted_sweep_says_how_to_go_on(run, swept, monkeypatch, tmp_path):
-    def watch(self, point, done, of):
+def test_an_interrupted_sweep_says_how_to_resume(run, swept, monkeypatch, tmp_path):
+    def watch(point, done, of):
         if "layer 6" in point:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep_module._Watch, "__call__", watch)
+    monkeypatch.setattr(sweep_module, "_watch", lambda tell: watch)
     monkeypatch.setattr(sys, "argv", ["knowedit"])
     options = ("-m", MODEL, "--method", "ft", "--layers", "0,6", "--limit", 2, "--out", "s")
     told = run("sweep", *options, code=130).stderr
@@ -77,12 +75,17 @@ def test_an_interrupted_sweep_says_how_to_go_on(run, swept, monkeypatch, tmp_pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--method", "mend"), "there is no sweep of 'mend': use one of rome, ft, ft+l, attn-edit"),
-        (("--method", "ft", "--layers", "a"), "the layers 'a' cannot be read: write them like 0,4-8"),
-        (("--method", "ft", "--layers", "3-1"), "the layers '3-1' are none"),
-        (("--method", "ft", "--layers", "0,12"), "there is no layer 12: layers go from 0 to 11"),
-        (("--method", "ft+l", "--bounds", "0"), "the bounds '0' have to be positive"),
-        (("--method", "ft", "--rates", "x"), "the rates 'x' cannot be read"),
+        (("--method", "mend"), "there is no editor 'mend': use one of rome, ft, ft+l, attn-edit"),
+        (
+            ("--method", "ft", "--layers", "a"),
+            "the layers 'a' cannot be read at 'a': write them as in 3-7,10",
+        ),
+        (("--method", "ft", "--layers", "3-1"), "the layers '3-1' go down"),
+        (("--method", "ft", "--layers", "0,12"), "layers go from 0 to 11"),
+        (("--method", "ft+l", "--bounds", "0"), "the numbers '0' have to be positive"),
+        (("--method", "ft", "--rates", "x"), "the numbers 'x' cannot be read"),
+        (("--method", "ft", "--vary", "steps=1,2"), "'steps' is no option of ft, which has"),
+        (("--method", "ft", "--vary", "max_steps=1,1"), "gives a value twice"),
         (("--method", "ft", "--records", "none.json"), "there is no file none.json"),
         (("--method", "ft", "--figure", "s.bmp"), "ends with '.bmp', expected one of .png, .svg, .pdf"),
         (("--method", "ft", "--figure", "none/s.svg"), "the folder none does not exist"),
@@ -94,9 +97,10 @@ def test_bad_requests_are_one_line_and_leave_nothing(run, tmp_path, options, wor
     assert not (tmp_path / "s").exists()
 
 
-def test_lists_as_typed():
-    assert parse_layers("4, 0-2,1", 12) == [0, 1, 2, 4]
-    assert parse_numbers("rates", "2e-3, 5e-4,2e-3") == [5e-4, 2e-3]
-    for text in ("", "nan", "-1"):
-        with pytest.raises(InputError):
-            parse_numbers("rates", text)
+def test_any_field_can_be_varied(run, tmp_path):
+    options = ("-m", MODEL, "--method", "ft", "--layers", 0, "--vary", "max_steps=1,2", "--limit", 2)
+    found = json.loads(run("sweep", *options, "--rates", "5e-4,1e-3", "--out", "s", "--json").stdout)
+    assert [(one["max_steps"], one["learning_rate"]) for one in found["points"]] == [
+        (steps, rate) for rate in (5e-4, 1e-3) for steps in (1, 2)
+    ]
+    assert "max_steps" in run("sweep", *options, "--rates", "5e-4,1e-3", "--out", "s").stdout

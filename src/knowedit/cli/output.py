@@ -166,22 +166,3 @@ def check_outputs(*, force: bool, suffix: tuple[str, ...] = (), **files: Path | 
             if path in seen:
                 raise InputError(f"{path} is given for two things: give each a name of its own")
             seen.add(path)
-
-
-def counting_bar(unit: str = "") -> Progress:
-    """A bar that counts, with the time left; a task has a field ``note``, shown behind the unit."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit + "{task.fields[note]}"),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=stderr, transient=True)
-
-
-def percent(share: float) -> str:
-    """A probability for people."""
-    return f"{100 * share:.1f} %"
