@@ -65,9 +65,9 @@ def _varied(texts: list[str] | None) -> list[tuple[str, tuple[Any, ...]]]:
     found = []
     for text in texts or ():
         name, value = _assignment(text)
-        pieces = value.split(",") if isinstance(value, str) else value
-        values = pieces if isinstance(pieces, tuple) else [pieces]
-        values = tuple(_value(one) if isinstance(one, str) else one for one in values)
+        if isinstance(value, str):
+            value = tuple(map(_value, value.split(",")))
+        values = value if isinstance(value, tuple) else (value,)
         if len(set(map(repr, values))) < len(values):
             raise InputError(f"--vary {text!r} gives a value twice: give each once")
         found.append((name, values))
