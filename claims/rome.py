@@ -18,7 +18,7 @@ from claims.registry import Claim, Expectation, Measured, Progress, Section
 from claims.settings import Settings
 from knowedit.editing import ROME, Edit, PrefixPlan, sample_prefixes, subject_key
 from knowedit.evaluation import Record, RecordScores, score_record
-from knowedit.evaluation.runs.seeds import record_seed
+from knowedit.evaluation.runs.seeds import record_generator
 from knowedit.intervals import Interval, bootstrap, paired, wilson
 from knowedit.linalg import LowRank, insert_key_value
 from knowedit.models import LanguageModel, fingerprint
@@ -82,7 +82,7 @@ def gather(model: OpenModel, settings: Settings, progress: Progress) -> Evidence
 def _outcomes(model: OpenModel, records: Sequence[Record], seed: int) -> Iterator[Outcome]:
     average = _average_key(model, records, seed)
     for i, record in enumerate(records):
-        generator = torch.Generator().manual_seed(record_seed(seed, record.case_id))
+        generator = record_generator(seed, record.case_id)
         edit = replace(EDITOR, statistics=model.moment).edit(model.lm, [record.fact], generator=generator)
         other = _other_subject(records, i)
         yield Outcome(
@@ -119,7 +119,7 @@ def without_statistics(model: OpenModel, edit: Edit, key: Tensor) -> Edit:
 
 def _average_key(model: OpenModel, records: Sequence[Record], seed: int) -> Tensor:
     """The mean key of some of the records' subjects, each behind the same few prefixes."""
-    generator = torch.Generator().manual_seed(record_seed(seed, -1))
+    generator = record_generator(seed, -1)
     prefixes = sample_prefixes(model.lm, AVERAGE_PREFIXES, generator)
     subjects = [record.fact.subject for record in records[:AVERAGE_SUBJECTS]]
     return torch.stack([subject_key(model.lm, model.layer, name, prefixes) for name in subjects]).mean(0)

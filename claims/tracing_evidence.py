@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from claims.maps import ROLES, Array, Effects, early
 from claims.models import Missing, OpenModel, shuffled_records
@@ -18,7 +17,7 @@ from claims.tracing_measures import Evidence, Texts
 from knowedit.editing import FineTuning
 from knowedit.errors import InputError
 from knowedit.evaluation import Record
-from knowedit.evaluation.runs.seeds import record_seed
+from knowedit.evaluation.runs.seeds import record_generator
 from knowedit.models import LanguageModel, fingerprint
 from knowedit.tracing import (
     FactSummary,
@@ -233,7 +232,7 @@ def _edited(tracer: Tracer, model: OpenModel, records: Sequence[Record], seed: i
     plain, found = tracer.kinds["hidden"], dict[str, list[FactSummary]]()
     for record in records:
         new = KnownFact(record.fact.text, record.fact.subject, record.fact.target_new)
-        generator = torch.Generator().manual_seed(record_seed(seed, record.case_id))
+        generator = record_generator(seed, record.case_id)
         rome = replace(EDITOR, statistics=model.moment)
         edits = {"edited": rome.edit(model.lm, [record.fact], generator=generator)}
         if (attention := attention_editor(model.lm)) is not None:

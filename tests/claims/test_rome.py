@@ -9,7 +9,7 @@ from claims.registry import Measured
 from claims.rome import CLAIMS, Evidence, Outcome
 from claims.verdicts import Verdict, assess
 from knowedit.evaluation import RecordScores
-from knowedit.evaluation.runs.seeds import record_seed
+from knowedit.evaluation.runs.seeds import record_generator
 from knowedit.evaluation.scores.record_scores import Pair
 from knowedit.intervals import wilson
 
@@ -82,7 +82,7 @@ def test_specificity_is_the_change_in_points() -> None:
 
 
 def test_a_records_seed_depends_on_the_seed_and_the_record() -> None:
-    seeds = {record_seed(seed, case) for seed in range(3) for case in range(100)}
+    seeds = {record_generator(seed, case).initial_seed() for seed in range(3) for case in range(100)}
     assert len(seeds) == 300
-    assert record_seed(0, 7) == record_seed(0, 7)
+    assert record_generator(0, 7).initial_seed() == record_generator(0, 7).initial_seed()
     assert all(torch.Generator().manual_seed(seed).initial_seed() == seed for seed in seeds)

@@ -11,7 +11,7 @@ from pathlib import Path
 from knowedit.errors import InputError, NumericalError
 from knowedit.evaluation.records.record import Record
 from knowedit.evaluation.runs.run import Outcome
-from knowedit.evaluation.runs.seeds import record_seed
+from knowedit.evaluation.runs.seeds import record_generator
 from knowedit.facts import Fact
 
 COLUMNS = ("ES", "EM", "PS", "PM", "NS", "NM")
@@ -71,7 +71,9 @@ class StubStation:
         self._die(case)
         if case in self.plan.failing:
             return Outcome(case, None, "InputError: no such subject", 0.5)
-        columns = {name: record_seed(self.plan.seed, case, name) / 2**56 for name in COLUMNS}
+        columns = {
+            name: record_generator(self.plan.seed, case, name).initial_seed() / 2**56 for name in COLUMNS
+        }
         return Outcome(case, {"columns": columns}, None, time.perf_counter() % 1)
 
     def _die(self, case):

@@ -262,10 +262,10 @@ def test_two_processes_give_the_outcomes_of_one(tmp_path, undisturbed):
 
 def test_no_workers_are_refused():
     with pytest.raises(InputError, match="0 workers"):
-        chosen_workers(0)
-    assert chosen_workers(1) == Workers(0)
-    assert chosen_workers(3) == Workers(3)
-    assert chosen_workers(1, "auto", "cuda:0") == Workers(1, ray="auto", gpus=1.0)
+        chosen_workers("m", 0)
+    assert chosen_workers("m", 1) == Workers(0)
+    assert chosen_workers("m", 3) == Workers(3)
+    assert chosen_workers("m", 1, "auto", "cuda:0") == Workers(1, ray="auto", gpus=1.0)
 
 
 # Blocks

@@ -98,7 +98,7 @@ class WorkerDied:
     reason: str
 
 
-class Transport(Protocol):
+class _Transport(Protocol):
     """Starts workers and carries messages; a worker is known by a number."""
 
     advice: str
@@ -133,7 +133,7 @@ class Transport(Protocol):
 class Pool(Generic[Item, Result]):
     """Gives an item to each worker, and the next when its result is there; see `open_pool`."""
 
-    def __init__(self, transport: Transport, limit: int):
+    def __init__(self, transport: _Transport, limit: int):
         self._transport, self._limit = transport, limit
         self._identity: Mapping[str, Any] | None = None
         self._starting: set[int] = set()
@@ -295,7 +295,7 @@ def _cpus() -> int:
 
 
 @contextmanager
-def _transport(job: Job[Any, Any], workers: Workers, size: int) -> Iterator[Transport]:
+def _transport(job: Job[Any, Any], workers: Workers, size: int) -> Iterator[_Transport]:
     if workers.ray is not None:
         with connected(workers.ray, size) as ray:
             yield RayActors(ray, job, workers.threads, workers.gpus)

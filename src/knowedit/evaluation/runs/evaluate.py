@@ -14,13 +14,13 @@ from knowedit.editing.editor import label_of
 from knowedit.editing.editors import make_editor
 from knowedit.errors import InputError, NumericalError
 from knowedit.evaluation.records.record import TEST_FILE, Record, iter_records
-from knowedit.evaluation.runs.run import RECORDS, Outcome, Run, outcomes_of, read_run, run_folder
-from knowedit.evaluation.runs.station import UNEDITED, EvaluationJob, blocks_of, died
+from knowedit.evaluation.runs.run import ADVICE, KIND, RECORDS, SCHEMA, TITLE, Outcome, Run, read_run
+from knowedit.evaluation.runs.station import UNEDITED, EvaluationJob, blocks_of
 from knowedit.evaluation.scores.scorer import Scorer
 from knowedit.evaluation.scores.texts import TextScorer
 from knowedit.evaluation.scores.tfidf import TfIdf
 from knowedit.models import LanguageModel
-from knowedit.runs import Job, WorkerDied, Workers, canonical, open_pool
+from knowedit.runs import Job, RunFolder, WorkerDied, Workers, canonical, open_pool
 
 Watch: TypeAlias = Callable[[int, int, Outcome | None], None]
 """Called with the records that are done, all records, and the latest outcome (None at the start)."""
@@ -93,8 +93,7 @@ def evaluate(
         "records": source.name if isinstance(source, Path) else "",
     }
     chosen = list(islice(_iterate(source), limit))
-    where = chosen_workers(workers, ray, device)
-    require_name(model, where)
+    where = chosen_workers(model, workers, ray, device)
     return run_job(job, chosen, Path(out), names=names, workers=where, retry=retry, watch=watch)
 
 
@@ -162,35 +161,30 @@ def _texts(source: Path | Sequence[Record], texts: bool | TextScorer) -> TextSco
     return TextScorer(reference_tfidf(source)) if texts else None
 
 
-def chosen_workers(workers: int | Workers, ray: str | None = None, device: str = "cpu") -> Workers:
+def chosen_workers(
+    model: str | LanguageModel, workers: int | Workers, ray: str | None = None, device: str = "cpu"
+) -> Workers:
     """Where items are measured: one worker is this process, unless Ray is asked for.
 
     Args:
+        model: see `evaluate`.
         workers: see `evaluate`.
         ray: see `evaluate`.
         device: each worker of a cluster takes a GPU where this is one.
 
     Raises:
-        InputError: fewer than one.
+        InputError: fewer than one, or an open model and other processes.
     """
-    if isinstance(workers, Workers):
-        return workers
-    if workers < 1:
-        raise InputError(f"{workers} workers cannot measure anything: give at least one")
-    count = 0 if workers == 1 and ray is None else workers
-    return Workers(count, ray=ray, gpus=float(device.startswith("cuda")))
-
-
-def require_name(model: str | LanguageModel, workers: Workers) -> None:
-    """Refuse to send an open model to other processes.
-
-    Raises:
-        InputError: see above.
-    """
-    if isinstance(model, LanguageModel) and workers != Workers(0):
+    if isinstance(workers, int):
+        if workers < 1:
+            raise InputError(f"{workers} workers cannot measure anything: give at least one")
+        count = 0 if workers == 1 and ray is None else workers
+        workers = Workers(count, ray=ray, gpus=float(device.startswith("cuda")))
+    if isinstance(model, LanguageModel) and (workers.count != 0 or workers.ray is not None):
         raise InputError(
             "an open model cannot be sent to other processes: give its name or folder, or measure with one worker"
         )
+    return workers
 
 
 def run_job(
@@ -222,16 +216,18 @@ def run_job(
     """
     identity, blocks = records_identity(records), blocks_of(records, block)
     told = watch or (lambda *_: None)
-    with run_folder(out) as folder, open_pool(job, workers or Workers(0), len(blocks)) as pool:
+    held = RunFolder(out, KIND, SCHEMA, TITLE, lines=RECORDS, advice=ADVICE)
+    with held as folder, open_pool(job, workers or Workers(0), len(blocks)) as pool:
         contents = folder.begin({**pool.identity, "block": block, "records": identity}, names)
-        there = outcomes_of(contents, out / RECORDS)
-        kept = {one.case_id for one in there if one.scores is not None or not retry}
+        there = Run.of(out, folder.manifest, contents)
+        kept = {one.case_id for one in (there.scored if retry else there.outcomes)}
         waiting = [part for part in blocks if any(record.case_id not in kept for record in part)]
         told(len(kept), len(records), None)
         try:
             for part, found in pool.measure(waiting):
-                outcomes = died(part, found.reason) if isinstance(found, WorkerDied) else found
-                fresh = [one for one in outcomes if one.case_id not in kept]
+                if isinstance(found, WorkerDied):
+                    found = tuple(Outcome.died(record.case_id, found.reason) for record in part)
+                fresh = [one for one in found if one.case_id not in kept]
                 folder.append(*map(asdict, fresh))
                 for one in fresh:
                     kept.add(one.case_id)

@@ -13,11 +13,6 @@ from knowedit.intervals import Interval
 PAPER: Final = Path(__file__).with_name("paper_table2.json")
 
 
-def paper_models() -> tuple[str, ...]:
-    """The models whose rows the paper has."""
-    return tuple(json.loads(PAPER.read_text(encoding="utf-8"))["models"])
-
-
 def paper_rows(model: str) -> list[Row]:
     """The rows of Table 2 in the paper.
 

@@ -13,7 +13,7 @@ from knowedit.errors import FileFormatError
 from knowedit.evaluation.runs.frames import data_frame
 from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.scores.record_scores import RecordScores
-from knowedit.runs import RunFolder, canonical, read_folder
+from knowedit.runs import canonical, read_folder
 
 KIND: Final = "knowedit.evaluation"
 SCHEMA: Final = 2
@@ -38,8 +38,13 @@ class Outcome:
     error: str | None = None
     seconds: float = 0.0
 
+    @classmethod
+    def died(cls, case_id: int, reason: str) -> Outcome:
+        """That of a record that ended its workers."""
+        return cls(case_id, None, f"WorkerDied: {reason}")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Run:
     """The content of a run's folder.
 
@@ -52,6 +57,30 @@ class Run:
     path: Path
     manifest: dict[str, Any]
     outcomes: tuple[Outcome, ...]
+
+    @classmethod
+    def of(cls, path: Path, manifest: dict[str, Any], contents: Sequence[dict[str, Any]]) -> Run:
+        """What the lines of a folder say; a failed record may have been measured again later.
+
+        Raises:
+            FileFormatError: a line that is no outcome, or that measures a record again that was scored.
+        """
+        found: dict[int, Outcome] = {}
+        lines = path / RECORDS
+        for number, content in enumerate(contents, start=1):
+            try:
+                outcome = Outcome(**content)
+            except TypeError:
+                raise FileFormatError(
+                    f"line {number} of {lines} is not an outcome: restore the file"
+                ) from None
+            earlier = found.get(outcome.case_id)
+            if earlier is not None and earlier.scores is not None:
+                raise FileFormatError(
+                    f"line {number} of {lines} measures record {outcome.case_id} again: remove one of its lines"
+                )
+            found[outcome.case_id] = outcome
+        return cls(path, manifest, tuple(found[case] for case in sorted(found)))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -116,11 +145,6 @@ def _scaled(key: str, value: float | None) -> float | None:
     return None if value is None else value * COLUMNS[key].scale
 
 
-def run_folder(path: Path) -> RunFolder:
-    """The folder of an evaluation, for writing."""
-    return RunFolder(path, KIND, SCHEMA, TITLE, lines=RECORDS, advice=ADVICE)
-
-
 def read_run(path: Path, *, whole: bool = False) -> Run:
     """Read a run's folder, finished or not; nothing is changed. Those of version 0.1.0 are read too.
 
@@ -135,25 +159,4 @@ def read_run(path: Path, *, whole: bool = False) -> Run:
     manifest, contents = read_folder(
         Path(path), KIND, (1, SCHEMA), TITLE, lines=RECORDS, advice=ADVICE, whole=whole
     )
-    return Run(Path(path), manifest, outcomes_of(contents, Path(path) / RECORDS))
-
-
-def outcomes_of(contents: Sequence[dict[str, Any]], path: Path) -> tuple[Outcome, ...]:
-    """One outcome a record, in the order of the case ids; a failed one may have been measured again later.
-
-    Raises:
-        FileFormatError: a line that is no outcome, or that measures a record again that was scored.
-    """
-    found: dict[int, Outcome] = {}
-    for number, content in enumerate(contents, start=1):
-        try:
-            outcome = Outcome(**content)
-        except TypeError:
-            raise FileFormatError(f"line {number} of {path} is not an outcome: restore the file") from None
-        earlier = found.get(outcome.case_id)
-        if earlier is not None and earlier.scores is not None:
-            raise FileFormatError(
-                f"line {number} of {path} measures record {outcome.case_id} again: remove one of its lines"
-            )
-        found[outcome.case_id] = outcome
-    return tuple(found[case] for case in sorted(found))
+    return Run.of(Path(path), manifest, contents)

@@ -173,8 +173,3 @@ def blocks_of(records: Sequence[Record], size: int) -> list[tuple[Record, ...]]:
     """The records in the order of their case ids, which is that of their file, cut into blocks."""
     ordered = sorted(records, key=lambda record: record.case_id)
     return [tuple(ordered[at : at + size]) for at in range(0, len(ordered), size)]
-
-
-def died(block: Sequence[Record], reason: str) -> tuple[Outcome, ...]:
-    """The outcomes of records that ended their workers."""
-    return tuple(Outcome(record.case_id, None, f"WorkerDied: {reason}") for record in block)

@@ -12,21 +12,20 @@ from knowedit.editing.editor import label_of
 from knowedit.editing.editors import make_editor
 from knowedit.errors import InputError, NumericalError
 from knowedit.evaluation.records.record import TRAIN_FILE, Record, iter_records
-from knowedit.evaluation.runs.evaluate import chosen_workers, records_identity, records_of, require_name
+from knowedit.evaluation.runs.evaluate import chosen_workers, records_identity, records_of
 from knowedit.evaluation.runs.run import Outcome
 from knowedit.evaluation.runs.station import (
     EvaluationJob,
     EvaluationStation,
     blocks_of,
-    died,
     editor_identity,
 )
-from knowedit.evaluation.runs.sweep_points import SweepPoint, setting_text, sweep_folder
+from knowedit.evaluation.runs.sweep_points import ADVICE, KIND, LINES, SCHEMA, TITLE, SweepPoint
 from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.evaluation.scores.scorer import Scorer
 from knowedit.models import LanguageModel
-from knowedit.runs import WorkerDied, Workers, canonical, differences, open_pool
+from knowedit.runs import RunFolder, WorkerDied, Workers, canonical, differences, open_pool
 
 DIGITS: Final = 6
 BLOCK: Final = 1
@@ -91,9 +90,8 @@ class Sweep:
         settings = self._settings()
         identity, blocks = records_identity(records), blocks_of(records, BLOCK)
         job = _SweepJob(EvaluationJob(self.model, None, self.seed, self.scorer, self.device, self.dtype))
-        folder = sweep_folder(Path(self.out))
-        where = chosen_workers(workers, ray, self.device)
-        require_name(self.model, where)
+        folder = RunFolder(Path(self.out), KIND, SCHEMA, TITLE, lines=LINES, advice=ADVICE)
+        where = chosen_workers(self.model, workers, ray, self.device)
         with folder, open_pool(job, where, len(settings) * len(blocks)) as pool:
             contents = folder.begin(
                 {**pool.identity, "block": BLOCK, "records": identity}, {"model": _name(self.model)}
@@ -198,7 +196,7 @@ class _Collected:
         if not self._outcomes:
             self._tell()
         if isinstance(result, WorkerDied):
-            self._outcomes += died(block, result.reason)
+            self._outcomes += [Outcome.died(record.case_id, result.reason) for record in block]
         else:
             self._settings = result[0]
             self._outcomes += result[1]
@@ -207,7 +205,7 @@ class _Collected:
 
     def _tell(self) -> None:
         if self._watch is not None:
-            told = setting_text(self._asked.method, self._asked.setting)
+            told = SweepPoint.text(self._asked.method, self._asked.setting)
             self._watch(told, len(self._outcomes), self._total)
 
     def _point(self) -> SweepPoint:
@@ -217,8 +215,8 @@ class _Collected:
         method, setting = self._asked.method, self._asked.setting
         if len(scored) < 2:
             raise InputError(
-                f"at {setting_text(method, setting)} {len(failed)} of {len(outcomes)} records failed, the first with: "
-                f"{next(iter(failed.values()))}"
+                f"at {SweepPoint.text(method, setting)} {len(failed)} of {len(outcomes)} records failed, the first "
+                f"with: {next(iter(failed.values()))}"
             )
         rows = [RecordScores.from_json(one.scores or {}).columns for one in scored]
         columns = {key: [row[key] for row in rows] for key in COLUMNS}

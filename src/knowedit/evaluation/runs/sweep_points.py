@@ -14,7 +14,7 @@ import numpy as np
 from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation.scores.columns import COLUMNS, COMPOSITE, harmonic_mean
 from knowedit.intervals import Interval, bootstrap
-from knowedit.runs import RunFolder, canonical, read_folder
+from knowedit.runs import canonical, read_folder
 
 KIND: Final = "knowedit.sweep"
 SCHEMA: Final = 2
@@ -49,7 +49,13 @@ class SweepPoint:
     seconds: float
 
     def __str__(self) -> str:
-        return setting_text(self.method, self.setting)
+        return self.text(self.method, self.setting)
+
+    @staticmethod
+    def text(method: str, setting: Mapping[str, Any]) -> str:
+        """A setting for people, for instance ``FT+L layer 0 ε 0.002 rate 0.0005``."""
+        values = ((SYMBOLS.get(name, name), value) for name, value in setting.items() if value is not None)
+        return " ".join([method, *(f"{name} {_number(value)}" for name, value in values)])
 
     @property
     def key(self) -> str:
@@ -142,19 +148,8 @@ def best(rows: Sequence[SweepRow], method: str) -> SweepRow:
     return max(own, key=lambda row: row.score)
 
 
-def setting_text(method: str, setting: Mapping[str, Any]) -> str:
-    """A setting for people, for instance ``FT+L layer 0 ε 0.002 rate 0.0005``."""
-    values = ((SYMBOLS.get(name, name), value) for name, value in setting.items() if value is not None)
-    return " ".join([method, *(f"{name} {_number(value)}" for name, value in values)])
-
-
 def _number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
-
-
-def sweep_folder(path: Path) -> RunFolder:
-    """The folder of a sweep, for writing."""
-    return RunFolder(path, KIND, SCHEMA, TITLE, lines=LINES, advice=ADVICE)
 
 
 def read_sweep(path: Path, *, whole: bool = False) -> tuple[dict[str, Any], tuple[SweepPoint, ...]]:

@@ -40,16 +40,6 @@ LEGEND: Final = (
 )
 
 
-def cell(interval: Interval | None) -> str:
-    """``74.1 ±0.7``, or the ends where the interval is not even about its mean on both sides."""
-    if interval is None:
-        return NOT_MEASURED
-    below, above = f"{interval.mean - interval.low:.1f}", f"{interval.high - interval.mean:.1f}"
-    if "nan" in (below, above):
-        return f"{interval.mean:.1f}"
-    return f"{interval.mean:.1f} ±{above}" if below == above else f"{interval.mean:.1f} −{below} +{above}"
-
-
 @dataclass(frozen=True)
 class Row:
     """One row: a method on a model.
@@ -80,6 +70,16 @@ class Row:
     def unedited(self) -> bool:
         """Whether it is the model as it is."""
         return self.method == UNEDITED
+
+    def cell(self, key: str) -> str:
+        """A column for people: ``74.1 ±0.7``, or the ends where the interval is not even about its mean."""
+        found = self.columns.get(key)
+        if found is None:
+            return NOT_MEASURED
+        below, above = f"{found.mean - found.low:.1f}", f"{found.high - found.mean:.1f}"
+        if "nan" in (below, above):
+            return f"{found.mean:.1f}"
+        return f"{found.mean:.1f} ±{above}" if below == above else f"{found.mean:.1f} −{below} +{above}"
 
     @property
     def fails(self) -> str:
@@ -155,7 +155,7 @@ class Table:
     def _line(self, row: Row, bold: str) -> list[str]:
         cells = []
         for key in COLUMNS:
-            text = cell(row.columns.get(key))
+            text = row.cell(key)
             cells.append(bold.format(text) if self.is_best(row, key) else text)
         return [row.model, row.method, *cells, row.fails, row.records]
 
