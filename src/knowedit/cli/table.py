@@ -101,7 +101,5 @@ def print_table(table: Table) -> None:
 
 def _cell(table: Table, row: Row, key: str) -> str:
     """The mean with its interval under it."""
-    from knowedit.evaluation.runs.tables import cell
-
     mean, _, rest = row.cell(key).partition(" ")
     return f"{f'[bold]{mean}[/]' if table.is_best(row, key) else mean}\n[dim]{rest.replace(' ', chr(10))}[/]"
