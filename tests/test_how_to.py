@@ -9,7 +9,8 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("docs/how-to/other-models.md", "docs/how-to/evaluate.md", "docs/how-to/records.md")
+OWN_EDITOR = "docs/how-to/own-editor.md"
+PAGES = ("docs/how-to/other-models.md", "docs/how-to/evaluate.md", "docs/how-to/records.md", OWN_EDITOR)
 
 
 def code(page: str) -> str:
@@ -41,3 +42,9 @@ def test_other_models_need_nothing_but_linalg():
 def test_the_page_asserts_its_results():
     tree = ast.walk(ast.parse(code("docs/how-to/other-models.md")))
     assert sum(isinstance(node, ast.Assert) for node in tree) > 30
+
+
+def test_an_editor_of_ones_own_takes_at_most_fifteen_lines():
+    first = (ROOT / OWN_EDITOR).read_text(encoding="utf-8").split("```python\n")[1].split("\n```")[0]
+    assert len(first.splitlines()) <= 15
+    assert "knowedit.evaluate(" in first
