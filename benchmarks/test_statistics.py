@@ -26,8 +26,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import knowedit
-from knowedit.editing.statistics.key_sums import KeySums
-from knowedit.editing.statistics.text_chunks import Position, Reading, chunks
+from knowedit.editing.statistics.corpus import Position
+from knowedit.editing.statistics.key_sums import KeySums, Reading
 from knowedit.models import Site, batch, load, visit
 
 
@@ -65,13 +65,13 @@ def gpt2_small():
 
 def speeds(lm, layer, texts, rounds):
     reading = Reading().resolved(lm)
-    held = list(chunks(lm, iter(texts), reading, Position()))
-    batches = [batch(lm, [row.ids for row in rows]) for chunk in held for rows in chunk.batches(reading)]
+    held = list(reading.chunks(lm, iter(texts), Position()))
+    batches = [batch(lm, [row.ids for row in rows]) for chunk, _ in held for rows in chunk]
 
     def sums(source):
-        keys = KeySums(lm, [layer], "mlp_down", reading)
-        for chunk in source:
-            keys.add(chunk)
+        keys = KeySums(lm, [layer], "mlp_down")
+        for chunk, end in source:
+            keys.add(chunk, end)
 
     def truncated(at):
         for data in batches:
@@ -82,7 +82,7 @@ def speeds(lm, layer, texts, rounds):
             lm.logits(data)
 
     ways = {
-        "statistics": lambda: sums(chunks(lm, iter(texts), reading, Position())),
+        "statistics": lambda: sums(reading.chunks(lm, iter(texts), Position())),
         "sums": lambda: sums(held),
         "bare": lambda: truncated("input"),
         "stopped": lambda: truncated("output"),
@@ -94,7 +94,7 @@ def speeds(lm, layer, texts, rounds):
             start = time.process_time()
             way()
             seconds[name].append(time.process_time() - start)
-    return Speeds(lm.name, layer, held[-1].end.tokens, seconds)
+    return Speeds(lm.name, layer, held[-1][1].tokens, seconds)
 
 
 def table(rows):

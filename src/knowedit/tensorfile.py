@@ -46,6 +46,14 @@ class Kind:
     title: str
     writer: str
 
+    def digest(self, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:
+        """The hexadecimal SHA-256 that `write_tensors` puts into the file of this content.
+
+        Raises:
+            InputError: metadata that is not text or uses a reserved key.
+        """
+        return _content(self, tensors, metadata, {})[0][PREFIX + "sha256"]
+
 
 def write_bytes(path: PathLike, *parts: bytes | memoryview) -> None:
     """Write a file atomically: a temporary file in the same folder, flushed, then put in place.
@@ -130,15 +138,6 @@ def write_tensors(
             save_file(arrays, temporary, metadata={_ENTRY: _as_json(entries)})
         except SafetensorError as error:
             raise InputError(f"{path} cannot be written ({error}): make room, or give another path") from None
-
-
-def content_digest(kind: Kind, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:
-    """The hexadecimal SHA-256 that `write_tensors` puts into the file of this content.
-
-    Raises:
-        InputError: metadata that is not text or uses a reserved key.
-    """
-    return _content(kind, tensors, metadata, {})[0][PREFIX + "sha256"]
 
 
 def _content(

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from knowedit.cli.options import Layers
 from knowedit.editing import Reading, load_second_moment, second_moment
-from knowedit.editing.statistics.run import Progress
+from knowedit.editing.statistics.corpus import Position
 from knowedit.errors import InputError
 from knowedit.models import load
 from tests.cli.conftest import call
@@ -196,7 +196,7 @@ def test_other_layers_are_refused(text):
     ],
 )
 def test_the_share_that_is_done(size, reading, share):
-    assert Progress(texts=10, tokens=500, fresh=3).share(size, reading) == share
+    assert reading.share(Position(texts=10, tokens=500), size) == share
 
 
 def test_layers_beyond_any_model_are_refused_at_once(run):
@@ -207,7 +207,7 @@ def test_layers_beyond_any_model_are_refused_at_once(run):
 
 def test_an_out_that_is_a_file_is_refused(run, model):
     found = run("--model", model, "--text", "t.txt", "--layers", "1", "--out", "t.txt", code=2)
-    assert "cannot be made" in found.stderr
+    assert "the folder t.txt cannot be written" in found.stderr
 
 
 @pytest.mark.parametrize("line", ['{"text": "a \\ud800 b"}', "[" * 100_000, '{"text": ' + "9" * 5000 + "}"])

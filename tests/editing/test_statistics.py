@@ -11,10 +11,10 @@ from knowedit.editing import (
     save_second_moment,
     second_moment,
 )
-from knowedit.editing.statistics import text_chunks as text_chunks_module
+from knowedit.editing.statistics.corpus import PROBES, Position
 from knowedit.editing.statistics.key_sums import KeySums
-from knowedit.editing.statistics.text_chunks import PROBES, Position, chunks
 from knowedit.errors import BaseMismatchError, FileFormatError, InputError, NumericalError
+from knowedit.linalg import SecondMoment
 from knowedit.models import load
 from tests.conftest import TINY
 from tests.editing import oracles
@@ -93,11 +93,7 @@ def test_batching_changes_rounding_only(family, batch_tokens):
 def test_a_batch_keeps_to_its_budget(family):
     reading = Reading(batch_tokens=30, batch_texts=3).resolved(family)
     texts = ["Marie " * n for n in range(1, 20)]
-    rows = [
-        batch
-        for chunk in chunks(family, iter(texts), reading, Position())
-        for batch in chunk.batches(reading)
-    ]
+    rows = [batch for batches, _ in reading.chunks(family, iter(texts), Position()) for batch in batches]
     for batch in rows:
         assert len(batch) <= 3
         assert len(batch) == 1 or len(batch) * max(len(row.ids) for row in batch) <= 30
@@ -155,7 +151,9 @@ def test_a_window_beyond_the_positions_is_refused(family):
         collect_second_moments(family, TEXTS, [0], reading=Reading(window=65))
 
 
-@pytest.mark.parametrize("name", ["max_texts", "max_tokens", "window", "batch_tokens", "batch_texts"])
+@pytest.mark.parametrize(
+    "name", ["max_texts", "max_tokens", "window", "batch_tokens", "batch_texts", "block"]
+)
 def test_a_reading_of_nothing_is_refused(name):
     with pytest.raises(InputError, match=f"{name} is 0: expected at least 1"):
         Reading(**{name: 0})
@@ -180,13 +178,12 @@ def test_an_unknown_layer_or_part_is_refused_before_any_text_is_read(family):
         collect_second_moments(family, texts(), [0], part="block")
 
 
-def test_a_bad_key_is_found_and_placed(fresh_lm, monkeypatch):
-    monkeypatch.setattr(text_chunks_module, "BATCHES_A_CHUNK", 1)
+def test_a_bad_key_is_found_and_placed(fresh_lm):
     lm = fresh_lm("gpt2")
     lm.module("embedding").weight.data[lm.tokenizer("Marie")["input_ids"][0]] = torch.nan
     texts = ["Paris is a city.", "Norway is.", "Marie Curie", "Paris"]
     with pytest.raises(NumericalError, match=r"mlp_down in layer 0 .* texts 2 to 2"):
-        collect_second_moments(lm, texts, [0], reading=Reading(batch_tokens=1))
+        collect_second_moments(lm, texts, [0], reading=Reading(batch_tokens=1, block=1))
 
 
 @pytest.mark.parametrize("texts", [1, 2, 15, 16, 17, 32, 33, 100, 257])
@@ -196,13 +193,12 @@ def test_keys_for_the_convergence_are_spread_over_the_texts(texts):
     assert min(texts, PROBES // 2 + 1) <= len(kept) <= PROBES
 
 
-def test_the_kept_keys_are_keys_of_the_texts(family, monkeypatch):
-    monkeypatch.setattr(text_chunks_module, "BATCHES_A_CHUNK", 1)
+def test_the_kept_keys_are_keys_of_the_texts(family):
     texts = [f"{text} {n}" for n in range(9) for text in TEXTS if text]
-    reading = Reading(batch_tokens=60).resolved(family)
-    sums = KeySums(family, [2], "mlp_down", reading)
-    for chunk in chunks(family, iter(texts), reading, Position()):
-        sums.add(chunk)
+    reading = Reading(batch_tokens=60, block=1).resolved(family)
+    sums = KeySums(family, [2], "mlp_down")
+    for batches, end in reading.chunks(family, iter(texts), Position()):
+        sums.add(batches, end)
     kept = sums.keys(2)
     assert len(kept) == 14
     for key, text in zip(kept, texts[::2], strict=True):
@@ -294,3 +290,11 @@ def test_nothing_is_gathered_through_an_edited_model():
         assert torch.equal(second_moment(lm, 5).matrix, stored)
         with pytest.raises(InputError, match="before applying"):
             second_moment(lm, 7)
+
+
+def test_a_moment_is_kept_in_any_folder_with_more_about_it(tiny_gpt2, tmp_path):
+    moment = collect_second_moment(tiny_gpt2, TEXTS, 1)
+    path = save_second_moment(tiny_gpt2, 1, moment, folder=tmp_path, about={"corpus": "four texts"})
+    assert path.parent == tmp_path
+    assert torch.equal(load_second_moment(path, tiny_gpt2, 1).matrix, moment.matrix)
+    assert SecondMoment.load_with_metadata(path)[1]["corpus"] == "four texts"

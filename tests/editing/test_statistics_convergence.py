@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from knowedit.editing import compare_halves
+from knowedit.editing import Convergence
 from knowedit.linalg import SecondMoment
 
 DIM = 24
@@ -38,7 +38,7 @@ def test_the_estimate_is_near_the_truth(count):
     estimates, truths = [], []
     for _ in range(10):
         first, second = (moments(factor, count // 2, random) for _ in range(2))
-        estimates.append(compare_halves(first, second, keys).change)
+        estimates.append(Convergence.between(first, second, keys).change)
         truths.append(true_change(factor @ factor.T, first.merge(second).matrix, keys))
     assert 0.85 < np.mean(estimates) / np.mean(truths) < 1.25
     assert np.mean(truths) == pytest.approx(np.sqrt((DIM - 1) / count), rel=0.25)
@@ -55,12 +55,12 @@ def test_excess_is_what_an_insertion_loses():
         w = np.linalg.solve(first.merge(second).matrix, k)
         least = 1 / (k @ np.linalg.solve(C, k))
         lost.append((w @ C @ w) / (k @ w) ** 2 / least - 1)
-    assert compare_halves(first, second, keys).excess == pytest.approx(np.mean(lost), rel=0.5)
+    assert Convergence.between(first, second, keys).excess == pytest.approx(np.mean(lost), rel=0.5)
 
 
 def test_equal_halves_change_nothing():
     half = moments(np.eye(DIM), 500, np.random.default_rng(0))
-    found = compare_halves(half, half, np.eye(DIM))
+    found = Convergence.between(half, half, np.eye(DIM))
     assert found.change == 0
     assert found.excess == 0
     assert found.keys == DIM
@@ -70,9 +70,9 @@ def test_equal_halves_change_nothing():
 def test_scale_does_not_matter():
     random = np.random.default_rng(1)
     first, second = (moments(np.eye(DIM), 300, random) for _ in range(2))
-    found = compare_halves(first, second, np.eye(DIM))
+    found = Convergence.between(first, second, np.eye(DIM))
     scaled = [SecondMoment(half.raw_sum * 1e6, half.count) for half in (first, second)]
-    assert compare_halves(*scaled, 1e-3 * np.eye(DIM)).change == pytest.approx(found.change)
+    assert Convergence.between(*scaled, 1e-3 * np.eye(DIM)).change == pytest.approx(found.change)
 
 
 @pytest.mark.parametrize(("counts", "known"), [((10, 10), False), ((20, 20), True), ((1000, 0), True)])
@@ -80,7 +80,7 @@ def test_too_few_keys_give_no_figure(counts, known):
     """The whole, or a half, is not of full rank."""
     random = np.random.default_rng(2)
     first, second = (moments(np.eye(DIM), count, random) for count in counts)
-    found = compare_halves(first, second, np.eye(DIM))
+    found = Convergence.between(first, second, np.eye(DIM))
     assert found.change is None
     assert found.excess is None
     assert (found.condition is not None) == known
@@ -91,4 +91,4 @@ def test_a_zero_key_is_left_out():
     first, second = (moments(np.eye(DIM), 300, random) for _ in range(2))
     keys = np.eye(DIM)[:3]
     padded = np.vstack([keys, np.zeros(DIM)])
-    assert compare_halves(first, second, padded) == compare_halves(first, second, keys)
+    assert Convergence.between(first, second, padded) == Convergence.between(first, second, keys)

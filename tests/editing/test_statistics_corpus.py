@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 
 import pytest
 
-from knowedit.editing import dataset, jsonl_file, shuffled, text_file, text_list
-from knowedit.editing.statistics.corpus import texts_digest
+from knowedit.editing import Corpus, dataset, text_file
+from knowedit.editing.statistics.corpus import Position
 from knowedit.errors import InputError
 
 TEXTS = ["Paris is a city.", "São Paulo\u2028is one\x85line", "  indented", "日本"]
@@ -40,9 +41,9 @@ def test_windows_line_ends_are_no_text(tmp_path, text_path):
 
 
 def test_jsonl(jsonl_path):
-    assert list(jsonl_file(jsonl_path).read()) == TEXTS
-    assert list(jsonl_file(jsonl_path, "title").read()) == ["0", "1", "2", "3"]
-    assert jsonl_file(jsonl_path).size == 4
+    assert list(text_file(jsonl_path, "text").read()) == TEXTS
+    assert list(text_file(jsonl_path, "title").read()) == ["0", "1", "2", "3"]
+    assert text_file(jsonl_path, "text").size == 4
 
 
 def test_the_identity_is_that_of_the_content(text_path, tmp_path):
@@ -50,26 +51,28 @@ def test_the_identity_is_that_of_the_content(text_path, tmp_path):
     moved = tmp_path / "moved.txt"
     moved.write_bytes(text_path.read_bytes())
     assert text_file(moved).identity == identity
-    assert identity["sha256"] == texts_digest(TEXTS) == text_list(TEXTS).identity["sha256"]
+    assert identity["sha256"] == Position.over(TEXTS).digest == Corpus.of(TEXTS).identity["sha256"]
     moved.write_bytes(text_path.read_bytes() + b"more\n")
     assert text_file(moved).identity != identity
 
 
 def test_the_digest_sees_order_and_borders():
-    digests = [texts_digest(t) for t in (["a", "b"], ["b", "a"], ["ab"], ["a\nb"], ["a", "b", ""], [])]
+    digests = [
+        Position.over(t).digest for t in (["a", "b"], ["b", "a"], ["ab"], ["a\nb"], ["a", "b", ""], [])
+    ]
     assert len(set(digests)) == 6
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])
 def test_an_empty_file_is_refused(tmp_path, content):
     (tmp_path / "e").write_bytes(content)
-    for read in (text_file, jsonl_file):
+    for read in (text_file, partial(text_file, field="text")):
         with pytest.raises(InputError, match="holds no text"):
             read(tmp_path / "e")
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    for read in (text_file, jsonl_file):
+    for read in (text_file, partial(text_file, field="text")):
         with pytest.raises(InputError, match="there is no file"):
             read(tmp_path / "none")
 
@@ -90,7 +93,7 @@ def test_a_bad_line_is_named_at_once(tmp_path, line, words):
     path = tmp_path / "b.jsonl"
     path.write_bytes(b'{"text": "a"}\n\n' + line + b'\n{"text": "b"}\n')
     with pytest.raises(InputError, match=words):
-        jsonl_file(path)
+        text_file(path, "text")
 
 
 def test_text_that_is_not_utf8_is_named(tmp_path):
@@ -103,27 +106,27 @@ def test_text_that_is_not_utf8_is_named(tmp_path):
 
 
 def test_a_shuffle_is_a_permutation_that_the_seed_decides():
-    corpus = text_list(map(str, range(100)))
+    corpus = Corpus.of(map(str, range(100)))
     for buffer in (1, 7, 99, 100, 1000):
-        found = [list(shuffled(corpus, seed, buffer=buffer).read()) for seed in (0, 0, 1)]
+        found = [list(corpus.shuffled(seed, buffer=buffer).read()) for seed in (0, 0, 1)]
         assert sorted(found[0]) == sorted(corpus.read())
         assert found[0] == found[1]
         assert (found[0] != found[2]) == (buffer > 1)
 
 
 def test_a_text_comes_at_most_a_buffer_early():
-    found = list(shuffled(text_list(map(str, range(200))), 3, buffer=10).read())
+    found = list(Corpus.of(map(str, range(200))).shuffled(3, buffer=10).read())
     assert all(int(text) <= place + 10 for place, text in enumerate(found))
     assert any(int(text) > place + 5 for place, text in enumerate(found))
 
 
 def test_a_shuffled_corpus_is_another_one():
-    corpus = text_list(TEXTS)
-    identities = [corpus.identity] + [shuffled(corpus, seed).identity for seed in (0, 1)]
-    identities.append(shuffled(corpus, 0, buffer=3).identity)
+    corpus = Corpus.of(TEXTS)
+    identities = [corpus.identity] + [corpus.shuffled(seed).identity for seed in (0, 1)]
+    identities.append(corpus.shuffled(0, buffer=3).identity)
     assert all(identities.count(identity) == 1 for identity in identities)
     with pytest.raises(InputError, match="buffer is 0"):
-        shuffled(corpus, 0, buffer=0)
+        corpus.shuffled(0, buffer=0)
 
 
 # Data sets

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,32 +25,26 @@ from knowedit.editing import (
     collect_second_moments,
     load_second_moment,
     text_file,
-    text_list,
 )
 from knowedit.editing.statistics import key_sums as key_sums_module
 from knowedit.editing.statistics import run as statistics_run_module
-from knowedit.editing.statistics import text_chunks as text_chunks_module
-from knowedit.editing.statistics.run import MANIFEST, STATE
+from knowedit.editing.statistics.run import STATE
 from knowedit.errors import FileFormatError, InputError
 from knowedit.models import load
+from knowedit.runs import MANIFEST
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [f"Paris number {n} is a city in Brazil. {'Marie Curie ' * (n % 7)}" for n in range(60)]
-READING = Reading(batch_tokens=64)
+READING = Reading(batch_tokens=64, block=2)
 
 
 class Stopped(BaseException):
     """Like Ctrl-C: nothing may catch it."""
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(text_chunks_module, "BATCHES_A_CHUNK", 2)
-
-
 def make(out, texts=TEXTS, **fields):
     fields = {"layers": (2, 0), "reading": READING, "checkpoint_seconds": 0.0} | fields
-    return StatisticsRun(texts if isinstance(texts, Corpus) else text_list(texts), out=out, **fields)
+    return StatisticsRun(texts if isinstance(texts, Corpus) else Corpus.of(texts), out=out, **fields)
 
 
 def content(folder):
@@ -65,14 +60,12 @@ def lm(tiny_gpt2):
 @pytest.fixture(scope="module")
 def undisturbed(lm, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_chunks_module, "BATCHES_A_CHUNK", 2)
-        make(folder).gather(lm)
+    make(folder).run(lm)
     return content(folder)
 
 
 def test_the_files_hold_the_moments(lm, tmp_path):
-    manifest = make(tmp_path / "new" / "out").gather(lm)
+    manifest = make(tmp_path / "new" / "out").run(lm)
     folder = tmp_path / "new" / "out"
     assert set(content(folder)) == {MANIFEST, "second_moment_0.safetensors", "second_moment_2.safetensors"}
     expected = collect_second_moments(lm, TEXTS, [0, 2], reading=READING)
@@ -80,7 +73,9 @@ def test_the_files_hold_the_moments(lm, tmp_path):
         found = load_second_moment(folder / row["file"], lm, row["layer"])
         assert torch.equal(found.raw_sum, expected[row["layer"]].raw_sum)
         assert row["tokens"] == found.count == manifest["seen"]["tokens"]
-    assert manifest == json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    written = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    assert manifest == {key: value for key, value in written.items() if key != "sha256"}
+    assert manifest["run"]["block"] == 2
     assert manifest["complete"] is True
     assert manifest["seen"]["texts"] == 60
     assert manifest["seen"]["texts_sha256"] == manifest["run"]["corpus"]["sha256"]
@@ -89,13 +84,13 @@ def test_the_files_hold_the_moments(lm, tmp_path):
 
 
 def test_another_part_has_other_files(lm, tmp_path):
-    (row,) = make(tmp_path, part="mlp_up", layers=(1,)).gather(lm)["layers"]
+    (row,) = make(tmp_path, part="mlp_up", layers=(1,)).run(lm)["layers"]
     assert row["file"] == "second_moment_1_mlp_up.safetensors"
     assert load_second_moment(tmp_path / row["file"], lm, 1, "mlp_up").dim == lm.width
 
 
 def test_the_cadence_of_checkpoints_changes_nothing(lm, tmp_path, undisturbed):
-    make(tmp_path / "rare", checkpoint_seconds=1e9).gather(lm)
+    make(tmp_path / "rare", checkpoint_seconds=1e9).run(lm)
     assert content(tmp_path / "rare") == undisturbed
 
 
@@ -114,7 +109,7 @@ def interrupt(lm, run, monkeypatch, batches):
     with monkeypatch.context() as patch:
         patch.setattr(key_sums_module, "visit", visit)
         try:
-            run.gather(lm)
+            run.run(lm)
         except Stopped:
             return True
     return False
@@ -124,7 +119,7 @@ def interrupt(lm, run, monkeypatch, batches):
 def test_stopped_once_at_any_forward(lm, tmp_path, monkeypatch, undisturbed, batches):
     run = make(tmp_path / "stopped")
     assert interrupt(lm, run, monkeypatch, batches)
-    run.gather(lm)
+    run.run(lm)
     assert content(run.out) == undisturbed
 
 
@@ -155,9 +150,9 @@ def test_stopped_in_the_middle_of_a_write(lm, tmp_path, monkeypatch, undisturbed
         patch.setattr(tensorfile.os, "fsync", fsync)
         patch.setattr(Path, "unlink", lambda *args, **kwargs: None)  # a killed process does not tidy up
         with pytest.raises(Stopped):
-            run.gather(lm)
+            run.run(lm)
     assert list(run.out.glob(".*.tmp"))
-    run.gather(lm)
+    run.run(lm)
     assert content(run.out) == undisturbed
 
 
@@ -176,38 +171,39 @@ def test_stopped_between_two_files(lm, tmp_path, monkeypatch, undisturbed, renam
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", replace)
         try:
-            run.gather(lm)
+            run.run(lm)
         except Stopped:
             assert renames < 5
-    run.gather(lm)
+    run.run(lm)
     assert content(run.out) == undisturbed
 
 
 def test_work_that_was_kept_is_not_done_again(lm, tmp_path, monkeypatch):
     seen = []
     interrupt(lm, make(tmp_path), monkeypatch, 12)
-    make(tmp_path).gather(lm, watch=seen.append)
+    make(tmp_path).run(lm, watch=lambda *now: seen.append(now))
     whole = []
-    make(tmp_path / "whole").gather(lm, watch=whole.append)
+    make(tmp_path / "whole").run(lm, watch=lambda *now: whole.append(now))
     assert 0 <= len(seen) - (len(whole) - 12) <= 4  # what was not kept is less than one chunk
-    assert seen[-1].tokens == whole[-1].tokens == whole[-1].fresh
-    assert seen[-1].texts == whole[-1].texts == 60
-    assert seen[-1].fresh < whole[-1].fresh
-    assert seen[0].tokens > seen[0].fresh
+    (last, fresh), (end, all_of_them) = seen[-1], whole[-1]
+    assert last.tokens == end.tokens == all_of_them
+    assert last.texts == end.texts == 60
+    assert fresh < all_of_them
+    assert seen[0][0].tokens > seen[0][1]
 
 
 def test_a_finished_run_is_read_and_not_run(lm, tmp_path, monkeypatch):
-    manifest = make(tmp_path).gather(lm)
+    manifest = make(tmp_path).run(lm)
     before = content(tmp_path)
     monkeypatch.setattr(key_sums_module, "visit", None)
-    assert make(tmp_path).gather(lm) == manifest
+    assert make(tmp_path).run(lm) == manifest
     assert content(tmp_path) == before
 
 
 def test_a_finished_run_whose_files_are_gone_is_run_again(lm, tmp_path, undisturbed):
-    make(tmp_path / "a").gather(lm)
+    make(tmp_path / "a").run(lm)
     (tmp_path / "a" / "second_moment_0.safetensors").unlink()
-    make(tmp_path / "a").gather(lm)
+    make(tmp_path / "a").run(lm)
     assert content(tmp_path / "a") == undisturbed
 
 
@@ -216,34 +212,35 @@ def test_a_finished_run_whose_files_are_gone_is_run_again(lm, tmp_path, undistur
     [
         ({"layers": (0, 1)}, r"layers is \[0, 2\] there and \[0, 1\] here"),
         ({"part": "mlp_up"}, "part is mlp_down there and mlp_up here"),
-        ({"reading": Reading(batch_tokens=65)}, "batch_tokens is 64 there and 65 here"),
-        ({"reading": Reading(batch_tokens=64, max_texts=3)}, "max_texts is None there and 3 here"),
-        ({"reading": Reading(batch_tokens=64, window=9)}, "window is 64 there and 9 here"),
+        ({"reading": replace(READING, batch_tokens=65)}, "batch_tokens is 64 there and 65 here"),
+        ({"reading": replace(READING, max_texts=3)}, "max_texts is None there and 3 here"),
+        ({"reading": replace(READING, window=9)}, "window is 64 there and 9 here"),
+        ({"reading": replace(READING, block=3)}, "block is 2 there and 3 here"),
         ({"texts": TEXTS[1:]}, "corpus sha256 is [0-9a-f]+ there and [0-9a-f]+ here;"),
     ],
 )
 @pytest.mark.parametrize("finished", [True, False])
 def test_another_run_in_the_folder_is_refused(lm, tmp_path, monkeypatch, change, words, finished):
     if finished:
-        make(tmp_path).gather(lm)
+        make(tmp_path).run(lm)
     else:
         interrupt(lm, make(tmp_path), monkeypatch, 6)
     before = content(tmp_path)
     with pytest.raises(InputError, match=words):
-        make(tmp_path, **change).gather(lm)
+        make(tmp_path, **change).run(lm)
     assert content(tmp_path) == before
 
 
 def test_another_model_is_refused(lm, fresh_lm, tmp_path, monkeypatch):
     interrupt(lm, make(tmp_path), monkeypatch, 6)
     with pytest.raises(InputError, match=r"model is [0-9a-f]+ there and [0-9a-f]+ here"):
-        make(tmp_path).gather(fresh_lm("gpt2", seed=1))
+        make(tmp_path).run(fresh_lm("gpt2", seed=1))
 
 
 def test_the_same_weights_in_another_object_go_on(lm, fresh_lm, tmp_path, monkeypatch, undisturbed):
     run = make(tmp_path / "stopped")
     interrupt(lm, run, monkeypatch, 6)
-    run.gather(fresh_lm("gpt2"))
+    run.run(fresh_lm("gpt2"))
     assert content(run.out) == undisturbed
 
 
@@ -256,23 +253,52 @@ def test_texts_that_changed_without_a_new_name_are_refused(lm, tmp_path, monkeyp
     interrupt(lm, make(tmp_path, first), monkeypatch, 6)
     for other in (changed, shorter):
         with pytest.raises(InputError, match=r"first \d+ texts of some/where are not those"):
-            make(tmp_path, other).gather(lm)
-    assert make(tmp_path, first).gather(lm)["seen"]["texts"] == 60
+            make(tmp_path, other).run(lm)
+    assert make(tmp_path, first).run(lm)["seen"]["texts"] == 60
 
 
 def test_files_of_no_run_are_not_replaced(lm, tmp_path):
     (tmp_path / "second_moment_2.safetensors").write_bytes(b"mine")
     with pytest.raises(InputError, match=r"holds second_moment_2\.safetensors and no manifest"):
-        make(tmp_path).gather(lm)
+        make(tmp_path).run(lm)
     assert (tmp_path / "second_moment_2.safetensors").read_bytes() == b"mine"
     assert len(content(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"kind": "knowedit.statistics", "schema": 2}'])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"kind": "knowedit.statistics", "schema": 3}'])
 def test_a_manifest_that_is_none_is_refused(lm, tmp_path, text):
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(FileFormatError, match="manifest"):
-        make(tmp_path).gather(lm)
+        make(tmp_path).run(lm)
+
+
+def test_a_folder_of_version_0_1_0_is_refused(lm, tmp_path):
+    """Its manifest has another schema, without a seal."""
+    old = ROOT / "tests" / "data" / "v0.1.0" / "statistics" / MANIFEST
+    (tmp_path / MANIFEST).write_bytes(old.read_bytes())
+    with pytest.raises(
+        FileFormatError, match="not the manifest of a statistics run of schema 2: give another folder"
+    ):
+        make(tmp_path).run(lm)
+    assert (tmp_path / MANIFEST).read_bytes() == old.read_bytes()
+
+
+def test_an_altered_manifest_is_refused(lm, tmp_path):
+    make(tmp_path).run(lm)
+    text = (tmp_path / MANIFEST).read_text(encoding="utf-8")
+    (tmp_path / MANIFEST).write_text(text.replace('"texts": 60', '"texts": 61'), encoding="utf-8")
+    with pytest.raises(FileFormatError, match="not as it was written"):
+        make(tmp_path).run(lm)
+
+
+def test_two_runs_do_not_write_to_one_folder(lm, tmp_path):
+    def again(*_):
+        with pytest.raises(InputError, match="another process is writing"):
+            make(tmp_path).run(lm)
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        make(tmp_path).run(lm, watch=again)
 
 
 def test_an_altered_state_is_refused(lm, tmp_path, monkeypatch):
@@ -281,7 +307,7 @@ def test_an_altered_state_is_refused(lm, tmp_path, monkeypatch):
     state[-1] ^= 1
     (tmp_path / STATE).write_bytes(state)
     with pytest.raises(FileFormatError, match="altered"):
-        make(tmp_path).gather(lm)
+        make(tmp_path).run(lm)
 
 
 def test_bad_input_leaves_no_folder(lm, tmp_path):
@@ -292,13 +318,13 @@ def test_bad_input_leaves_no_folder(lm, tmp_path):
         ({"reading": Reading(window=65)}, "64 positions"),
     ):
         with pytest.raises(InputError, match=words):
-            make(tmp_path / "out", **fields).gather(lm)
+            make(tmp_path / "out", **fields).run(lm)
     assert not (tmp_path / "out").exists()
 
 
 def test_no_text_with_a_token_is_refused(lm, tmp_path):
     with pytest.raises(InputError, match="no text"):
-        make(tmp_path, ["", ""]).gather(lm)
+        make(tmp_path, ["", ""]).run(lm)
 
 
 # In a process of its own, killed by the system
@@ -308,13 +334,12 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from knowedit.editing import Reading, StatisticsRun, text_file
-from knowedit.editing.statistics import text_chunks
 from knowedit.models import load
 
-text_chunks.BATCHES_A_CHUNK = 2
 model, texts, out, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))  # the number decides in which order sums are taken
-run = StatisticsRun(text_file(texts), (0, 2), Path(out), reading=Reading(batch_tokens=64), checkpoint_seconds=0.0)
+reading = Reading(batch_tokens=64, block=2)
+run = StatisticsRun(text_file(texts), (0, 2), Path(out), reading=reading, checkpoint_seconds=0.0)
 forwards = 0
 
 def die(*_):
@@ -323,7 +348,7 @@ def die(*_):
     if forwards == 6:  # in the middle of a chunk, after some were written
         os.kill(os.getpid(), signal.SIGKILL)
 
-run.gather(load(model), watch=die)
+run.run(load(model), watch=die)
 """.replace("STATE", repr(STATE))
 
 
@@ -340,8 +365,8 @@ def test_killed_by_the_system(tiny_gpt2, tmp_path):
     assert (out / STATE).is_file()
     corpus = text_file(texts)
     lm = load(str(model))
-    make(out, corpus).gather(lm)
-    make(tmp_path / "whole", corpus).gather(lm)
+    make(out, corpus).run(lm)
+    make(tmp_path / "whole", corpus).run(lm)
     assert content(out) == content(tmp_path / "whole")
 
 

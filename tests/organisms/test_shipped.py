@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from knowedit.bundled import bundled_models, notes
 from knowedit.editing import ROME, second_moment
-from knowedit.editing.statistics.second_moments import moment_file
+from knowedit.editing.statistics.second_moments import moment_path
 from knowedit.evaluation import TEST_FILE, TRAIN_FILE, load_records
 from knowedit.models import check_anatomy, load
 from knowedit.organisms import RECIPES, World, compile_records, held_out_pairs, recall, trained_pairs
@@ -95,7 +95,7 @@ def test_known_facts_are_facts(lm, world):
 def test_the_key_statistics_of_the_edit_layer_ship(lm):
     layer = ROME.paper().prepared(lm).layer
     assert layer == notes(lm.folder)["edit_layer"]
-    assert (lm.folder / moment_file(layer)).is_file()
+    assert moment_path(lm.folder, layer).is_file()
     moment = second_moment(lm, layer)
     assert moment.count > 20 * moment.dim
     assert moment.factorise().condition_estimate < 1e8

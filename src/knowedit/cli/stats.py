@@ -18,7 +18,8 @@ from knowedit.errors import InputError
 
 if TYPE_CHECKING:
     from knowedit.editing import Corpus, StatisticsRun
-    from knowedit.editing.statistics.run import Progress
+    from knowedit.editing.statistics.corpus import Position
+    from knowedit.editing.statistics.run import Watch
     from knowedit.models import LanguageModel
 
 
@@ -59,18 +60,18 @@ def stats(
     as_json: Json = False,
 ) -> None:
     """Gather, resume, or find it done; then print what was found."""
-    from knowedit.editing import Reading, StatisticsRun, shuffled
+    from knowedit.editing import Reading, StatisticsRun
 
     with progress("reading the corpus"):
         corpus = _corpus(text, jsonl, dataset, field, split=split, config=config, revision=revision)
-        corpus = corpus if shuffle is None else shuffled(corpus, shuffle)
+        corpus = corpus if shuffle is None else corpus.shuffled(shuffle)
     with progress(f"opening {model}"):
         lm = knowedit.load(model, device=device, dtype=dtype)
     reading = Reading(max_texts, max_tokens, context, split_long, batch_tokens)
     run = StatisticsRun(corpus, layers or (), out, part, reading, checkpoint_seconds)
     targets = _install_targets(lm, run) if install else {}
     with progress("gathering", kept=f"what was gathered up to the last checkpoint is in {out}") as tell:
-        manifest = run.gather(lm, watch=_watch(run, tell))
+        manifest = run.run(lm, watch=_watch(run, tell))
     _install(targets)
     installed = [str(target) for target in targets.values()]
     if as_json:
@@ -99,18 +100,18 @@ def _corpus(text: Path | None, jsonl: Path | None, dataset: str | None, field: s
     if text is not None:
         return editing.text_file(text)
     if jsonl is not None:
-        return editing.jsonl_file(jsonl, field)
+        return editing.text_file(jsonl, field)
     return editing.dataset(str(dataset), field=field, **options)
 
 
-def _watch(run: StatisticsRun, tell: Callable[..., None]) -> Callable[[Progress], None]:
+def _watch(run: StatisticsRun, tell: Callable[..., None]) -> Watch:
     began = time.monotonic()
 
-    def watch(now: Progress) -> None:
+    def watch(now: Position, fresh: int) -> None:
         elapsed = time.monotonic() - began
-        speed = f", {now.fresh / elapsed:,.0f} tokens/s" if elapsed > 1 else ""
+        speed = f", {fresh / elapsed:,.0f} tokens/s" if elapsed > 1 else ""
         count = f"{now.texts:,} texts, {now.tokens:,} tokens{speed}"
-        share = now.share(run.corpus.size, run.reading)
+        share = run.reading.share(now, run.corpus.size)
         if share is None:
             tell(text=f"gathering: {count}")
         else:
@@ -125,12 +126,13 @@ def _install_targets(lm: LanguageModel, run: StatisticsRun) -> dict[Path, Path]:
     Raises:
         InputError: the model has no folder, or that has other statistics of these layers.
     """
-    from knowedit.editing.statistics.files import moment_file
+    from knowedit.editing.statistics.second_moments import moment_path
 
     if lm.folder is None:
         raise InputError(f"{lm.name} has no folder to install into: leave out --install")
-    names = [moment_file(layer, run.part) for layer in run.layers]
-    targets = {run.out / name: lm.folder / name for name in names}
+    targets = {
+        moment_path(run.out, layer, run.part): moment_path(lm.folder, layer, run.part) for layer in run.layers
+    }
     for source, target in targets.items():
         same = source.is_file() and target.is_file() and source.read_bytes() == target.read_bytes()
         if target.exists() and not same:

@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from knowedit.editing.rome.rome import ROME
     from knowedit.editing.rome.sources import SOURCES
     from knowedit.editing.rome.values import Value, ValueSettings, optimise_value
-    from knowedit.editing.statistics.convergence import Convergence, compare_halves
-    from knowedit.editing.statistics.corpus import Corpus, jsonl_file, shuffled, text_file, text_list
+    from knowedit.editing.statistics.convergence import Convergence
+    from knowedit.editing.statistics.corpus import Corpus, text_file
     from knowedit.editing.statistics.dataset_corpus import dataset
-    from knowedit.editing.statistics.files import load_second_moment
+    from knowedit.editing.statistics.key_sums import Reading
     from knowedit.editing.statistics.run import StatisticsRun
     from knowedit.editing.statistics.second_moments import (
         collect_second_moment,
         collect_second_moments,
+        load_second_moment,
         save_second_moment,
         second_moment,
     )
-    from knowedit.editing.statistics.text_chunks import Reading
     from knowedit.editing.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of
 
 __all__ = [
@@ -64,9 +64,7 @@ __all__ = [
     "check_folder",
     "collect_second_moment",
     "collect_second_moments",
-    "compare_halves",
     "dataset",
-    "jsonl_file",
     "kind_of",
     "label_of",
     "load_second_moment",
@@ -77,10 +75,8 @@ __all__ = [
     "save_second_moment",
     "second_moment",
     "settings_of",
-    "shuffled",
     "subject_key",
     "text_file",
-    "text_list",
     "version_of",
 ]
 
@@ -110,20 +106,16 @@ _HOMES = {
     "ValueSettings": "rome.values",
     "optimise_value": "rome.values",
     "Convergence": "statistics.convergence",
-    "compare_halves": "statistics.convergence",
     "Corpus": "statistics.corpus",
-    "jsonl_file": "statistics.corpus",
-    "shuffled": "statistics.corpus",
     "text_file": "statistics.corpus",
-    "text_list": "statistics.corpus",
     "dataset": "statistics.dataset_corpus",
-    "load_second_moment": "statistics.files",
+    "load_second_moment": "statistics.second_moments",
     "StatisticsRun": "statistics.run",
     "collect_second_moment": "statistics.second_moments",
     "collect_second_moments": "statistics.second_moments",
     "save_second_moment": "statistics.second_moments",
     "second_moment": "statistics.second_moments",
-    "Reading": "statistics.text_chunks",
+    "Reading": "statistics.key_sums",
     "DENSE": "updates",
     "Address": "updates",
     "Dense": "updates",

@@ -18,7 +18,7 @@ from knowedit.errors import FileFormatError
 from knowedit.facts import Fact
 from knowedit.linalg import LowRank
 from knowedit.models import Fingerprint
-from knowedit.tensorfile import Kind, PathLike, content_digest, read_tensors, write_tensors
+from knowedit.tensorfile import Kind, PathLike, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from knowedit.editing.edit import Edit
@@ -33,7 +33,7 @@ def save(edit: Edit, path: PathLike) -> None:
 
 def digest(edit: Edit) -> str:
     """The SHA-256 that the edit's file holds of its content."""
-    return content_digest(KIND, _tensors(edit), _metadata(edit))
+    return KIND.digest(_tensors(edit), _metadata(edit))
 
 
 def load(path: PathLike, kind: type[Edit]) -> Edit:

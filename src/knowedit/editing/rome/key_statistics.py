@@ -8,15 +8,14 @@ from typing import Any, TypeAlias
 
 import torch
 
-from knowedit.editing.statistics.files import load_second_moment
-from knowedit.editing.statistics.second_moments import second_moment
+from knowedit.editing.statistics.second_moments import load_second_moment, second_moment
 from knowedit.linalg import FactorisedMoment, SecondMoment
 from knowedit.models import LanguageModel, tensor_digest
 
 Statistics: TypeAlias = Path | str | SecondMoment | FactorisedMoment | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Known(FactorisedMoment):
     """A factorised moment that knows what it was made of.
 

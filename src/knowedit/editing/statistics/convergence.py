@@ -32,6 +32,33 @@ class Convergence:
     change: float | None
     keys: int
 
+    @classmethod
+    def between(cls, first: SecondMoment, second: SecondMoment, keys: Any) -> Convergence:
+        """What the moments of two halves say of the text, which came from it independently.
+
+        The mean of two independent estimates is as far from the truth as half of their difference is long,
+        by the root mean square. With few keys beside d_in the halves are less exact than that
+        extrapolation assumes, and it says too much rather than too little.
+
+        Args:
+            first: the moment of one half.
+            second: the moment of the other.
+            keys: ``(m, d_in)`` NumPy, float64: the keys to insert at.
+
+        Raises:
+            NumericalError: a moment that is indefinite or not finite.
+        """
+        whole = _factor(first.merge(second))
+        keys = keys[np.any(keys != 0, axis=1)]
+        halves = [_factor(half) if half.count >= half.dim and whole else None for half in (first, second)]
+        condition = None if whole is None else whole.condition_estimate
+        if whole is None or halves[0] is None or halves[1] is None or not len(keys):
+            return cls(condition, None, len(keys))
+        a, b, both = (_directions(factor, keys) for factor in (halves[0], halves[1], whole))
+        C = whole.matrix
+        shares = _squares(C, a - b) / (4 * _squares(C, both))
+        return cls(condition, float(np.sqrt(shares.mean())), len(keys))
+
     @property
     def excess(self) -> float | None:
         """`change` squared: how much more than needed (in ‖(Ŵ−W)K‖²) an insertion disturbs other keys.
@@ -40,33 +67,6 @@ class Convergence:
         moment of endless text.
         """
         return None if self.change is None else self.change**2
-
-
-def compare_halves(first: SecondMoment, second: SecondMoment, keys: Any) -> Convergence:
-    """Compare the moments of two halves of the text, which came from it independently.
-
-    The mean of two independent estimates is as far from the truth as half of their difference is long,
-    by the root mean square. With few keys beside d_in the halves are less exact than that
-    extrapolation assumes, and it says too much rather than too little.
-
-    Args:
-        first: the moment of one half.
-        second: the moment of the other.
-        keys: ``(m, d_in)`` NumPy, float64: the keys to insert at.
-
-    Raises:
-        NumericalError: a moment that is indefinite or not finite.
-    """
-    whole = _factor(first.merge(second))
-    keys = keys[np.any(keys != 0, axis=1)]
-    halves = [_factor(half) if half.count >= half.dim and whole else None for half in (first, second)]
-    condition = None if whole is None else whole.condition_estimate
-    if whole is None or halves[0] is None or halves[1] is None or not len(keys):
-        return Convergence(condition, None, len(keys))
-    a, b, both = (_directions(factor, keys) for factor in (halves[0], halves[1], whole))
-    C = whole.matrix
-    shares = _squares(C, a - b) / (4 * _squares(C, both))
-    return Convergence(condition, float(np.sqrt(shares.mean())), len(keys))
 
 
 def _factor(moment: SecondMoment) -> FactorisedMoment | None:

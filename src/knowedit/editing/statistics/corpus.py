@@ -19,6 +19,50 @@ Identity: TypeAlias = dict[str, str | int | None]
 SHUFFLE_BUFFER = 10_000
 
 
+PROBES = 16
+"""The largest number of keys that the convergence is measured on; there are at least half as many."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a corpus has been read.
+
+    Attributes:
+        read: texts that were taken from the corpus, empty ones included.
+        texts: those that had a token.
+        tokens: their tokens.
+        digest: one SHA-256 over all that were read, in their order.
+    """
+
+    read: int = 0
+    texts: int = 0
+    tokens: int = 0
+    digest: str = ""
+
+    @classmethod
+    def over(cls, texts: Iterable[str]) -> Position:
+        """The position after some texts, whose tokens are not counted."""
+        here = cls()
+        for text in texts:
+            here = here.after(text)
+        return here
+
+    def after(self, text: str, tokens: int = 0) -> Position:
+        """The position after one more text; the digest is that of the old digest, a line break, and the text."""
+        content = f"{self.digest}\n{text}".encode("utf-8", "surrogatepass")
+        return Position(
+            self.read + 1,
+            self.texts + bool(tokens),
+            self.tokens + tokens,
+            hashlib.sha256(content).hexdigest(),
+        )
+
+    @property
+    def stride(self) -> int:
+        """One text in this number gives a key for the convergence: a power of two that leaves `PROBES`."""
+        return 1 << max(0, (-(-self.texts // PROBES) - 1).bit_length())
+
+
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """Texts in a fixed order.
@@ -35,51 +79,66 @@ class Corpus:
     read: Callable[[], Iterator[str]]
     size: int | None = None
 
+    @classmethod
+    def of(cls, texts: Iterable[str], *, name: str = "texts") -> Corpus:
+        """The texts of a list."""
+        held = tuple(texts)
+        identity: Identity = {"kind": "texts", "sha256": Position.over(held).digest}
+        return cls(name, identity, lambda: iter(held), len(held))
 
-def text_list(texts: Iterable[str], *, name: str = "texts") -> Corpus:
-    """The texts of a list."""
-    held = tuple(texts)
-    return Corpus(name, {"kind": "texts", "sha256": texts_digest(held)}, lambda: iter(held), len(held))
+    @staticmethod
+    def fields(entries: Iterable[tuple[str, object]], field: str) -> Iterator[str]:
+        """The text in one field of each entry.
+
+        Args:
+            entries: where it stands, for messages, and the entry.
+            field: the field.
+
+        Raises:
+            InputError: no such field, or no text in it; names the place and the fields that there are.
+        """
+        for where, entry in entries:
+            yield _text_of(entry, field, where)
+
+    def shuffled(self, seed: int, *, buffer: int = SHUFFLE_BUFFER) -> Corpus:
+        """The corpus in an order drawn by ``seed``, with at most ``buffer`` texts in memory.
+
+        Each text comes out of a buffer that is filled from the corpus, so it cannot come much earlier than in the
+        corpus: neighbors of more than ``buffer`` texts are not fully mixed.
+
+        Raises:
+            InputError: a buffer of less than one text.
+        """
+        if buffer < 1:
+            raise InputError(f"the shuffle buffer is {buffer}: expected at least 1 text")
+        identity = self.identity | {"shuffle_seed": seed, "shuffle_buffer": buffer}
+        return replace(self, identity=identity, read=lambda: _buffered(self.read(), seed, buffer))
 
 
-def text_file(path: PathLike) -> Corpus:
-    """A UTF-8 file with one text a line; lines of white space only are no texts.
+def text_file(path: PathLike, field: str | None = None) -> Corpus:
+    """A UTF-8 file with one text a line; or, with a ``field``, one JSON object a line that has the text there.
 
-    The file is read once now, to know its hash and its number of texts.
-
-    Raises:
-        InputError: no such file, or it is not UTF-8, with the line.
-    """
-    source = _existing(path)
-    return _scanned(source, {"kind": "text"}, lambda: (line for _, line in _lines(source)))
-
-
-def jsonl_file(path: PathLike, field: str = "text") -> Corpus:
-    """A UTF-8 file with one JSON object a line, whose ``field`` is the text.
-
-    The whole file is checked now, so that a bad line is known before any work.
+    Lines of white space only are no texts. The whole file is read once now: to know its hash and its number of texts,
+    and so that a bad line is known before any work.
 
     Raises:
         InputError: no such file; a line that is not UTF-8, not a JSON object, or without a text in that
             field, with its number.
     """
-    source = _existing(path)
-    return _scanned(source, {"kind": "jsonl", "field": field}, lambda: _fields(source, field))
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(f"there is no file {source}; expected a file of texts; check the path")
+    identity: Identity = {"kind": "text"} if field is None else {"kind": "jsonl", "field": field}
 
+    def read() -> Iterator[str]:
+        if field is None:
+            return (line for _, line in _lines(source))
+        return Corpus.fields(_entries(source), field)
 
-def shuffled(corpus: Corpus, seed: int, *, buffer: int = SHUFFLE_BUFFER) -> Corpus:
-    """The corpus in an order drawn by ``seed``, with at most ``buffer`` texts in memory.
-
-    Each text comes out of a buffer that is filled from the corpus, so it cannot come much earlier than
-    it stands there: neighbours of more than ``buffer`` texts are not fully mixed.
-
-    Raises:
-        InputError: a buffer of less than one text.
-    """
-    if buffer < 1:
-        raise InputError(f"the shuffle buffer is {buffer}: expected at least 1 text")
-    identity = corpus.identity | {"shuffle_seed": seed, "shuffle_buffer": buffer}
-    return replace(corpus, identity=identity, read=lambda: _buffered(corpus.read(), seed, buffer))
+    seen = Position.over(read())
+    if not seen.read:
+        raise InputError(f"{source} holds no text; expected one text a line; check the file")
+    return Corpus(source.name, identity | {"sha256": seen.digest}, read, seen.read)
 
 
 def _buffered(texts: Iterator[str], seed: int, size: int) -> Iterator[str]:
@@ -96,35 +155,6 @@ def _buffered(texts: Iterator[str], seed: int, size: int) -> Iterator[str]:
     yield from held
 
 
-def texts_digest(texts: Iterable[str]) -> str:
-    """One SHA-256 over texts in their order, made so that it can be continued: see `next_digest`."""
-    digest = ""
-    for text in texts:
-        digest = next_digest(digest, text)
-    return digest
-
-
-def next_digest(digest: str, text: str) -> str:
-    """The digest of some texts and one more: SHA-256 of the old digest, a line break, and the text."""
-    return hashlib.sha256(f"{digest}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _existing(path: PathLike) -> Path:
-    source = Path(path)
-    if not source.is_file():
-        raise InputError(f"there is no file {source}; expected a file of texts; check the path")
-    return source
-
-
-def _scanned(source: Path, identity: Identity, read: Callable[[], Iterator[str]]) -> Corpus:
-    digest, size = "", 0
-    for text in read():
-        digest, size = next_digest(digest, text), size + 1
-    if not size:
-        raise InputError(f"{source} holds no text; expected one text a line; check the file")
-    return Corpus(source.name, identity | {"sha256": digest}, read, size)
-
-
 def _lines(source: Path) -> Iterator[tuple[int, str]]:
     """Number, from 1, and content of each line that is not blank."""
     with source.open("rb") as stream:  # only a line feed ends a line here, as in JSONL
@@ -139,24 +169,18 @@ def _lines(source: Path) -> Iterator[tuple[int, str]]:
                 yield number, line
 
 
-def _fields(source: Path, field: str) -> Iterator[str]:
+def _entries(source: Path) -> Iterator[tuple[str, object]]:
     for number, line in _lines(source):
         where = f"{source}, line {number}"
         try:
-            entry = json.loads(line)
+            yield where, json.loads(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{where} is not JSON ({error}): expected one JSON object a line") from None
-        if not isinstance(entry, dict):
-            raise InputError(f"{where} holds a {type(entry).__name__}: expected one JSON object a line")
-        yield field_of(entry, field, where)
 
 
-def field_of(entry: dict[str, object], field: str, where: str) -> str:
-    """The text of an entry.
-
-    Raises:
-        InputError: it has no such field, or no text there; names the place and the fields it has.
-    """
+def _text_of(entry: object, field: str, where: str) -> str:
+    if not isinstance(entry, dict):
+        raise InputError(f"{where} holds a {type(entry).__name__}: expected one JSON object a line")
     if field not in entry:
         raise InputError(f"{where} has no field {field!r}: its fields are {_named(list(entry))}")
     found = entry[field]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from knowedit.editing.statistics.corpus import Corpus, Identity, field_of
+from knowedit.editing.statistics.corpus import Corpus, Identity
 from knowedit.errors import InputError
 
 FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
@@ -49,7 +49,9 @@ def dataset(
     identity: Identity = {"kind": "dataset", "split": split, "field": field, "config": config}
     identity |= {"sha256": _files_digest(Path(source))} if local else {"id": str(source), "revision": version}
     name = Path(source).name if local else str(source)
-    return Corpus(name, identity, lambda: _texts(rows, field, f"{source}, {split}"), _size(rows))
+    return Corpus(
+        name, identity, lambda: Corpus.fields(_entries(rows, f"{source}, {split}"), field), _size(rows)
+    )
 
 
 def _library() -> Any:
@@ -99,9 +101,9 @@ def _size(rows: Any) -> int | None:
     return None if found is None else int(found.num_examples)
 
 
-def _texts(rows: Iterable[Mapping[str, Any]], field: str, name: str) -> Iterator[str]:
+def _entries(rows: Iterable[Mapping[str, Any]], name: str) -> Iterator[tuple[str, object]]:
     for number, entry in enumerate(rows):
-        yield field_of(dict(entry), field, f"{name}, entry {number}")
+        yield f"{name}, entry {number}", dict(entry)
 
 
 def _files_digest(source: Path) -> str:

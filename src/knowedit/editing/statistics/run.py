@@ -10,52 +10,24 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from knowedit.editing.statistics.convergence import compare_halves
-from knowedit.editing.statistics.corpus import Corpus, texts_digest
-from knowedit.editing.statistics.files import MLP_DOWN, moment_entries, moment_file
-from knowedit.editing.statistics.key_sums import KeySums
-from knowedit.editing.statistics.text_chunks import Chunk, Position, Reading, chunks
+from knowedit.editing.statistics.convergence import Convergence
+from knowedit.editing.statistics.corpus import Corpus, Position
+from knowedit.editing.statistics.key_sums import KeySums, Reading
+from knowedit.editing.statistics.second_moments import MLP_DOWN, moment_path, save_second_moment
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel, fingerprint
-from knowedit.runs import MANIFEST, manifest_bytes, read_manifest, require_same
-from knowedit.tensorfile import Kind, read_tensors, remove_leftovers, write_bytes, write_tensors
+from knowedit.runs import MANIFEST, RunFolder
+from knowedit.tensorfile import Kind, read_tensors, write_tensors
 
 STATE: Final = "state.safetensors"
 STATE_KIND: Final = Kind("statistics_state", "1", "state of a statistics run", "knowedit stats")
 KIND: Final = "knowedit.statistics"
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 PACKAGES: Final = ("knowedit", "torch", "transformers", "numpy", "scipy")
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is.
-
-    Attributes:
-        texts: texts with a token so far, those of earlier starts included; between chunks, about.
-        tokens: their tokens so far.
-        fresh: tokens since this process began.
-    """
-
-    texts: int
-    tokens: int
-    fresh: int
-
-    def share(self, size: int | None, reading: Reading) -> float | None:
-        """How much of a run is done, from 0 to 1, or None where nobody knows how much there is.
-
-        Args:
-            size: the texts of the corpus, where that is known.
-            reading: the limits.
-        """
-        texts = [limit for limit in (size, reading.max_texts) if limit is not None]
-        shares = [self.texts / min(texts)] if texts else []
-        if reading.max_tokens is not None:
-            shares.append(self.tokens / reading.max_tokens)
-        return min(1.0, max(shares)) if shares else None
-
-
-Watch: TypeAlias = Callable[[Progress], None]
+Watch: TypeAlias = Callable[[Position, int], None]
+"""Told where a run is (between chunks, about), and the tokens since this process began."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +55,8 @@ class StatisticsRun:
     reading: Reading = field(default_factory=Reading)
     checkpoint_seconds: float = 60.0
 
-    def gather(self, lm: LanguageModel, *, watch: Watch | None = None) -> dict[str, Any]:
-        """Start, go on or find it done; then the folder holds one moment file a layer and the manifest.
+    def run(self, lm: LanguageModel, *, watch: Watch | None = None) -> dict[str, Any]:
+        """Start, resume or find it done; then the folder holds one moment file a layer and the manifest.
 
         Args:
             lm: the unedited model.
@@ -95,84 +67,59 @@ class StatisticsRun:
 
         Raises:
             InputError: no layer, no such layer or part, no text with a token; a folder of another run, with
-                what differs, or with moments that no run wrote; a corpus that is not what it was.
+                what differs, or with moments that no run wrote, or that another process writes to; a corpus
+                that is not what it was.
+            FileFormatError: a manifest or state that is not as it was written.
             NumericalError: a key that is NaN or infinite.
         """
-        run = self._checked(lm)
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"the folder {self.out} cannot be made ({error.strerror}): give another one"
-            ) from None
-        manifest = self._begin(lm, run)
-        if manifest["complete"] and all((self.out / row["file"]).is_file() for row in manifest["layers"]):
-            (self.out / STATE).unlink(missing_ok=True)
-            return manifest
-        sums = self._pass(lm, run, watch)
-        return self._finish(manifest, sums)
+        identity = self._identity(lm)
+        names = {"model": lm.name, "dtype": str(lm.dtype).removeprefix("torch."), "corpus": self.corpus.name}
+        versions = {name: version(name) for name in PACKAGES}
+        with RunFolder(self.out, KIND, SCHEMA, "a statistics run") as folder:
+            self._require_no_moments(identity["layers"])
+            folder.begin(identity, names, versions=versions, complete=False, layers=[])
+            there = [(self.out / row["file"]).is_file() for row in folder.manifest["layers"]]
+            if folder.manifest["complete"] and all(there):
+                (self.out / STATE).unlink(missing_ok=True)
+            else:
+                self._finish(lm, folder, self._pass(lm, identity["layers"], watch))
+            return folder.manifest
 
-    def _checked(self, lm: LanguageModel) -> dict[str, Any]:
+    def _identity(self, lm: LanguageModel) -> dict[str, Any]:
         """What makes this run this run, as JSON.
 
         Raises:
-            InputError: see `gather`.
+            InputError: see `run`.
         """
         if not self.layers:
             raise InputError("no layer was given: give at least one")
         for layer in self.layers:
             lm.projection(lm.check_layer(layer), self.part)
-        reading = asdict(self.reading.resolved(lm))
         return {
             "model": fingerprint(lm, with_edits=True).digest,
             "corpus": self.corpus.identity,
             "layers": sorted(set(self.layers)),
             "part": self.part,
-            **reading,
+            **asdict(self.reading.resolved(lm)),
         }
-
-    def _begin(self, lm: LanguageModel, run: dict[str, Any]) -> dict[str, Any]:
-        self._tidy(run["layers"])
-        found = read_manifest(self.out, KIND, SCHEMA, "a statistics run")
-        if found is not None:
-            require_same(self.out, found["run"], run)
-            return found
-        self._require_no_moments(run["layers"])
-        names = {"model": lm.name, "dtype": str(lm.dtype).removeprefix("torch."), "corpus": self.corpus.name}
-        manifest = {
-            "kind": KIND,
-            "schema": SCHEMA,
-            "complete": False,
-            "names": names,
-            "run": run,
-            "versions": {name: version(name) for name in PACKAGES},
-            "layers": [],
-        }
-        write_bytes(self.out / MANIFEST, manifest_bytes(manifest))
-        return manifest
-
-    def _tidy(self, layers: Sequence[int]) -> None:
-        """Remove the temporary files of a process that was killed while it wrote."""
-        for name in (MANIFEST, STATE, *(moment_file(layer, self.part) for layer in layers)):
-            remove_leftovers(self.out / name)
 
     def _require_no_moments(self, layers: Sequence[int]) -> None:
-        there = [name for layer in layers if (self.out / (name := moment_file(layer, self.part))).exists()]
-        if there:
+        paths = [moment_path(self.out, layer, self.part) for layer in layers]
+        there = [path.name for path in paths if path.exists()]
+        if there and not (self.out / MANIFEST).exists():
             raise InputError(
                 f"{self.out} holds {', '.join(there)} and no {MANIFEST}: expected a new folder or that of an "
                 "earlier run; give another one"
             )
 
-    def _pass(self, lm: LanguageModel, run: dict[str, Any], watch: Watch | None) -> KeySums:
-        reading = self.reading.resolved(lm)
-        sums = KeySums(lm, run["layers"], self.part, reading)
+    def _pass(self, lm: LanguageModel, layers: Sequence[int], watch: Watch | None) -> KeySums:
+        sums = KeySums(lm, layers, self.part)
         self._restore(sums)
         texts = self.corpus.read()
         self._skip(texts, sums.position)
         steps, cadence = _Steps(sums, watch), _Cadence(self.checkpoint_seconds)
-        for chunk in chunks(lm, texts, reading, sums.position):
-            sums.add(chunk, after_batch=steps.of(chunk))
+        for batches, end in self.reading.resolved(lm).chunks(lm, texts, sums.position):
+            sums.add(batches, end, after_batch=steps.to(end))
             if cadence.is_due():
                 self._save(sums)
                 cadence.note_written()
@@ -192,33 +139,34 @@ class StatisticsRun:
 
     def _skip(self, texts: Any, position: Position) -> None:
         """Read again what was read before, and see that it is the same."""
-        if position.read and texts_digest(islice(texts, position.read)) != position.digest:
+        if position.read and Position.over(islice(texts, position.read)).digest != position.digest:
             raise InputError(
                 f"the first {position.read} texts of {self.corpus.name} are not those that the run in "
                 f"{self.out} has read; expected the same texts in the same order; give another folder, or "
                 "remove this one to start again"
             )
 
-    def _finish(self, manifest: dict[str, Any], sums: KeySums) -> dict[str, Any]:
-        run, here = manifest["run"], sums.position
+    def _finish(self, lm: LanguageModel, folder: RunFolder, sums: KeySums) -> None:
+        run, here = folder.manifest["run"], sums.position
+        about = {"corpus": self.corpus.name, "texts": str(here.texts), "texts_sha256": here.digest}
         rows = []
         for layer in run["layers"]:
             first, second = sums.halves(layer)
-            measured = compare_halves(first, second, sums.keys(layer))
-            name, moment = moment_file(layer, self.part), first.merge(second)
-            about = {"corpus": self.corpus.name, "texts": str(here.texts), "texts_sha256": here.digest}
-            moment.save(self.out / name, metadata=moment_entries(run["model"], layer, self.part) | about)
+            measured, moment = Convergence.between(first, second, sums.keys(layer)), first.merge(second)
+            path = save_second_moment(
+                lm, layer, moment, part=self.part, folder=self.out, digest=run["model"], about=about
+            )
             row = asdict(measured) | {"excess": measured.excess}
-            rows.append({"layer": layer, "file": name, "tokens": moment.count, "width": moment.dim, **row})
+            rows.append(
+                {"layer": layer, "file": path.name, "tokens": moment.count, "width": moment.dim, **row}
+            )
         seen = {"texts": here.texts, "tokens": here.tokens, "texts_sha256": here.digest}
-        done = manifest | {"complete": True, "seen": seen, "layers": rows}
-        write_bytes(self.out / MANIFEST, manifest_bytes(done))
+        folder.update(complete=True, seen=seen, layers=rows)
         (self.out / STATE).unlink(missing_ok=True)
-        return done
 
 
 class _Cadence:
-    """When the state is written: at most every so many seconds, and for at most a twentieth of the time."""
+    """When the state is written: at most once in that number of seconds, and for at most a twentieth of the time."""
 
     def __init__(self, seconds: float):
         self._seconds = self._wait = seconds
@@ -241,15 +189,15 @@ class _Steps:
         self._sums, self._watch = sums, watch
         self._fresh = 0
 
-    def of(self, chunk: Chunk) -> Callable[[int], None]:
-        """What is to be called after each batch of a chunk."""
+    def to(self, end: Position) -> Callable[[int], None]:
+        """What is to be called after each batch of the chunk that ends there."""
         start, done = self._sums.position, 0
 
         def after_batch(tokens: int) -> None:
             nonlocal done
             done, self._fresh = done + tokens, self._fresh + tokens
-            texts = (chunk.end.texts - start.texts) * done // (chunk.end.tokens - start.tokens)
+            texts = (end.texts - start.texts) * done // (end.tokens - start.tokens)
             if self._watch is not None:
-                self._watch(Progress(start.texts + texts, start.tokens + done, self._fresh))
+                self._watch(Position(texts=start.texts + texts, tokens=start.tokens + done), self._fresh)
 
         return after_batch

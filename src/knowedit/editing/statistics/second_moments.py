@@ -1,19 +1,21 @@
-"""The second moment C = E[k kᵀ] of a projection's inputs over text (Section 4, Appendix D.5)."""
+"""The second moment C = E[k kᵀ] of a projection's inputs over text (Section 4, Appendix D.5), and its files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 
 from knowedit.bundled import notes
-from knowedit.editing.statistics.corpus import text_file
-from knowedit.editing.statistics.files import MLP_DOWN, MODEL_ENTRY, moment_entries, moment_file
-from knowedit.editing.statistics.key_sums import KeySums
-from knowedit.editing.statistics.text_chunks import Position, Reading, chunks
-from knowedit.errors import InputError
+from knowedit.editing.statistics.corpus import Position, text_file
+from knowedit.editing.statistics.key_sums import KeySums, Reading
+from knowedit.errors import BaseMismatchError, InputError
 from knowedit.linalg import SecondMoment
 from knowedit.models import LanguageModel, fingerprint
+
+MLP_DOWN = "mlp_down"
 
 
 def collect_second_moment(
@@ -61,32 +63,89 @@ def collect_second_moments(
     for layer in layers:
         lm.projection(lm.check_layer(layer), part)
     settled = (reading or Reading()).resolved(lm)
-    sums = KeySums(lm, layers, part, settled)
-    for chunk in chunks(lm, _iterator(texts), settled, Position()):
-        sums.add(chunk)
+    if isinstance(texts, str):
+        raise InputError("a single text was given where a list of texts belongs: write [text]")
+    sums = KeySums(lm, layers, part)
+    for batches, end in settled.chunks(lm, iter(texts), Position()):
+        sums.add(batches, end)
     if not sums.position.tokens:
         raise InputError("there is no text to gather key statistics from: give at least one with a token")
     return {layer: sums.moment(layer) for layer in layers}
 
 
-def _iterator(texts: Iterable[str]) -> Iterator[str]:
-    if isinstance(texts, str):
-        raise InputError("a single text was given where a list of texts belongs: write [text]")
-    return iter(texts)
+def moment_path(folder: Path, layer: int, part: str = MLP_DOWN) -> Path:
+    """Where a folder keeps the moment of a layer."""
+    return folder / f"second_moment_{layer}{'' if part == MLP_DOWN else f'_{part}'}.safetensors"
 
 
-def save_second_moment(lm: LanguageModel, layer: int, moment: SecondMoment, *, part: str = MLP_DOWN) -> None:
-    """Keep a moment in the model's folder, where `second_moment` finds it.
+def save_second_moment(
+    lm: LanguageModel,
+    layer: int,
+    moment: SecondMoment,
+    *,
+    part: str = MLP_DOWN,
+    folder: Path | None = None,
+    digest: str | None = None,
+    about: Mapping[str, str] | None = None,
+) -> Path:
+    """Keep a moment in a folder, with what it belongs to.
+
+    Args:
+        lm: the model that it was gathered on.
+        layer: its layer.
+        moment: the moment.
+        part: the projection whose inputs it is of.
+        folder: by default the model's, where `second_moment` finds it.
+        digest: of all the model's weights, where it is known already.
+        about: more to keep with it.
+
+    Returns:
+        The file.
 
     Raises:
         InputError: the model has no folder.
     """
-    if lm.folder is None:
+    folder = folder or lm.folder
+    if folder is None:
         raise InputError(
             f"{lm.name} has no folder: save the moment with SecondMoment.save and pass statistics="
         )
-    entries = moment_entries(fingerprint(lm, with_edits=True).digest, layer, part)
-    moment.save(lm.folder / moment_file(layer, part), metadata=entries)
+    path = moment_path(folder, layer, part)
+    entries = _entries(digest or fingerprint(lm, with_edits=True).digest, layer, part)
+    moment.save(path, metadata={**(about or {}), **entries})
+    return path
+
+
+def load_second_moment(
+    path: str | os.PathLike[str], lm: LanguageModel, layer: int, part: str = MLP_DOWN
+) -> SecondMoment:
+    """Read a moment file that was made for this layer of this model.
+
+    Args:
+        path: from ``knowedit stats``, or `save_second_moment`.
+        lm: the model, with the weights that the moment was gathered on.
+        layer: the layer to be edited.
+        part: the projection to be edited.
+
+    Raises:
+        BaseMismatchError: it belongs to another model, layer or part; says what differs.
+        InputError: no such file or layer, or a file that does not say what it belongs to.
+        FileFormatError: truncated, altered, or of another kind.
+    """
+    lm.projection(lm.check_layer(layer), part)
+    moment, entries = SecondMoment.load_with_metadata(path, like=torch.empty(0, device=lm.device))
+    if not {"model", "layer"} <= entries.keys():
+        raise InputError(
+            f"{path} does not say which model and layer it was gathered on, so it cannot be checked: gather it "
+            "with knowedit stats, or read it with SecondMoment.load if you know that it fits"
+        )
+    differing = _differences(entries, _entries(fingerprint(lm).digest, layer, part))
+    if differing:
+        raise BaseMismatchError(
+            f"{path} does not belong to {part} in layer {layer} of {lm.name}: {'; '.join(differing)}; gather "
+            "the statistics of this model, with its weights and number format as they are now"
+        )
+    return moment
 
 
 def second_moment(lm: LanguageModel, layer: int) -> SecondMoment:
@@ -100,10 +159,10 @@ def second_moment(lm: LanguageModel, layer: int) -> SecondMoment:
         InputError: the folder has neither, or edits are applied and it has no moment; says what to do.
     """
     lm.check_layer(layer)
-    path = lm.folder / moment_file(layer) if lm.folder else None
+    path = moment_path(lm.folder, layer) if lm.folder else None
     if path is not None and path.is_file():
         moment, entries = SecondMoment.load_with_metadata(path, like=torch.empty(0, device=lm.device))
-        if entries.get(MODEL_ENTRY) == fingerprint(lm).digest:
+        if entries.get("model") == fingerprint(lm).digest:
             return moment
     texts = notes(lm.folder).get("statistics_text")
     if lm.folder is None or texts is None:
@@ -117,3 +176,20 @@ def second_moment(lm: LanguageModel, layer: int) -> SecondMoment:
             "own weights: call second_moment before applying the edits and pass statistics="
         )
     return collect_second_moment(lm, text_file(lm.folder / str(texts)).read(), layer)
+
+
+def _entries(digest: str, layer: int, part: str) -> dict[str, str]:
+    return {"model": digest, "layer": str(layer), "part": part}
+
+
+def _differences(found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
+    there = {"part": MLP_DOWN, **found}
+    return [
+        f"its {name} is {_short(there[name])}, expected {_short(value)}"
+        for name, value in expected.items()
+        if there[name] != value
+    ]
+
+
+def _short(value: str) -> str:
+    return f"{value[:12]}…" if len(value) == 64 else value

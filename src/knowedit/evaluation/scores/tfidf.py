@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.tensorfile import Kind, PathLike, content_digest, read_tensors, write_tensors
+from knowedit.tensorfile import Kind, PathLike, read_tensors, write_tensors
 
 KIND: Final = Kind("tfidf", "1", "TF-IDF model", "TfIdf.save")
 
@@ -65,7 +65,7 @@ class TfIdf:
     @property
     def digest(self) -> str:
         """SHA-256 of terms and weights, for the manifest of a run."""
-        return content_digest(KIND, {"idf": self.idf}, {"terms": json.dumps(self.terms)})
+        return KIND.digest({"idf": self.idf}, {"terms": json.dumps(self.terms)})
 
     def save(self, path: PathLike) -> None:
         """Write one safetensors file.
