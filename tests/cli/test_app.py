@@ -25,7 +25,7 @@ for line in sys.argv[1:]:
     result = CliRunner().invoke(app, line.split())
     assert result.exit_code == 0, (line, result.output)
     names = {name.split(".")[0] for name in sys.modules}
-    found[line] = sorted(names & {"torch", "transformers", "matplotlib", "numpy"})
+    found[line] = sorted(names & {"torch", "transformers", "matplotlib", "numpy", "pydantic"})
 print(json.dumps(found))
 """
 

@@ -59,6 +59,14 @@ class _Commands(TyperGroup):
         lazy = {own: TyperCommand(name=own, help=COMMANDS[path]) for own, path in mine}
         self.commands = lazy | dict(self.commands)
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options of the group, all of them flags."""
+        params = super().get_params(ctx)
+        for param in params:
+            # To read a flag that is None, Typer imports pydantic, which is a third of the time of --help.
+            param.default = param.default or False
+        return params
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the options before the command, without what an earlier call in the process said."""
         if ctx.parent is None:
