@@ -97,7 +97,7 @@ def measure(lm: LanguageModel, variant: Variant, facts: int) -> dict[str, Any]:
             scores, after = score_record(lm, record).columns, nll_of_text(lm, texts)
         figures = {"perplexity": torch.tensor(after - before).exp().item()}
         figures |= {
-            name: getattr(edit.preflight, name) for name in ("alignment", "residual", "probability", "steps")
+            name: getattr(edit.diagnostics, name) for name in ("alignment", "residual", "probability", "steps")
         }
         rows.append(dict(scores) | figures)
     return summarised(rows)

@@ -103,7 +103,7 @@ def test_the_same_seed_writes_the_same_bytes(run, edit_file, record, tmp_path):
 def test_inspect(run, edit_file, record):
     path, said = edit_file
     found = json.loads(run("inspect", path, "--json").stdout)
-    assert found["preflight"] == said["preflight"]
+    assert found["diagnostics"] == said["diagnostics"]
     assert found["facts"][0]["subject"] == record.fact.subject
     text = run("inspect", path).stdout
     assert record.fact.target_new in text

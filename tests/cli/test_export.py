@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from knowedit.bundled import bundled_models
-from knowedit.editing import Dense, Edit, Preflight, Provenance
+from knowedit.editing import Dense, Diagnostics, Edit, Provenance
 from knowedit.facts import Fact
 from knowedit.models import fingerprint, load
 from tests.cli.conftest import call
@@ -34,9 +34,9 @@ def files(tmp_path_factory):
     change = 0.01 * torch.randn(lm.width, lm.inner_width, generator=torch.Generator().manual_seed(0))
     fact = Fact("Zoma Sel", "{} plays the", "flute")
     provenance = Provenance("Dense", {}, (fact,), lm.name, None, (), {})
-    flight = Preflight(1e-9, 1.0, 0.1, 0.1, 10.0, 0.9, 1)
+    flight = Diagnostics(1e-9, 1.0, 0.1, 0.1, 10.0, 0.9, 1)
     Edit.computed(
-        lm, {(3, "mlp_down"): Dense(change, lm.dtype)}, provenance=provenance, preflight=flight
+        lm, {(3, "mlp_down"): Dense(change, lm.dtype)}, provenance=provenance, diagnostics=flight
     ).save(whole)
     return {"below": below, "above": above, "whole": whole, "said": said}
 
@@ -108,7 +108,7 @@ def test_inspect_tells_all(run, files):
     }
     cut = whole.compressed(64)
     cut.save("cut")
-    lost = cut.preflight.compression["layer 3 mlp_down"]
+    lost = cut.diagnostics.compression["layer 3 mlp_down"]
     assert f"error of {lost:.2%} (Frobenius)" in " ".join(run("inspect", "cut").stdout.split())
     (update,) = json.loads(run("inspect", "cut", "--json").stdout)["updates"]
     assert (update["kind"], update["rank"], update["compression_error"]) == ("low-rank", 64, lost)
@@ -139,7 +139,7 @@ def test_export_to_peft(run, files, tmp_path):
 def test_export_of_a_dense_edit(run, files):
     one_line(run("export", files["whole"], "--to", "peft", "--out", "a", code=2), r"is dense: .*--rank")
     text = run("export", files["whole"], "--to", "peft", "--out", "a", "--rank", "8").stdout
-    lost = Edit.load(files["whole"]).compressed(8).preflight.compression["layer 3 mlp_down"]
+    lost = Edit.load(files["whole"]).compressed(8).diagnostics.compression["layer 3 mlp_down"]
     assert f"layer 3 mlp_down lost {lost:.2%}" in text
     said = json.loads(
         run("export", files["whole"], "--to", "peft", "--out", "b", "--rank", "8", "--json").stdout

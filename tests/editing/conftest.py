@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from knowedit.editing import Dense, Edit, Preflight, Provenance, Update
+from knowedit.editing import Dense, Diagnostics, Edit, Provenance, Update
 from knowedit.facts import Fact
 from knowedit.linalg import LowRank, SecondMoment
 from knowedit.models import LanguageModel
 
 FACT = Fact(subject="Miles Davis", prompt="{} plays the", target_new="piano")
 PREFIXES = ["The city of", "", "Norway is a capital. In Paris,"]
-SOUND = Preflight(
+SOUND = Diagnostics(
     residual=1e-6,
     divisor=3.0,
     relative_change=0.1,
@@ -39,7 +39,7 @@ def plain_edit(lm: LanguageModel, updates: Mapping[Any, Update], target: str = "
     """An edit of given updates, as an editor would make it on the model as it is now."""
     fact = Fact(FACT.subject, FACT.prompt, target)
     provenance = Provenance("Plain", {"size": 1.0}, (fact,), lm.name, None, (), {"knowedit": "0"})
-    return Edit.computed(lm, updates, provenance=provenance, preflight=SOUND)
+    return Edit.computed(lm, updates, provenance=provenance, diagnostics=SOUND)
 
 
 def low_rank(lm: LanguageModel, layer: int, part: str, *, rank: int = 1, seed: int = 0) -> LowRank:

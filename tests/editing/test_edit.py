@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from transformers.pytorch_utils import Conv1D
 
-from knowedit.editing import ROME, Address, Edit, edit_file
+from knowedit.editing import ROME, Address, Edit, content
 from knowedit.errors import BaseMismatchError, FileFormatError, InputError, NumericalError
 from knowedit.linalg import LowRank
 from tests.editing.conftest import FACT, PREFIXES, bias, changed, dense, moment_of, plain_edit, state
@@ -100,7 +100,7 @@ def test_save_and_load_change_nothing(family, edit, tmp_path, kind):
         for one, other in zip(bits(found), bits(update), strict=True):
             assert one.dtype == other.dtype
             assert torch.equal(one, other)
-    assert (loaded.base, loaded.preflight, loaded.places) == (edit.base, edit.preflight, edit.places)
+    assert (loaded.base, loaded.diagnostics, loaded.places) == (edit.base, edit.diagnostics, edit.places)
     assert loaded.provenance == edit.provenance
     loaded.save(tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
@@ -133,10 +133,10 @@ def test_files_of_the_first_schema_are_refused_with_what_to_do(edit, tmp_path):
 
 @pytest.mark.parametrize("place", ["updates", "provenance", "preflight"])
 def test_wrong_entries_are_refused(edit, tmp_path, monkeypatch, place):
-    described = edit_file._metadata(edit)
+    described = content._metadata(edit)
     needed = {"updates": "dtype", "provenance": "model", "preflight": "steps"}[place]
     spoilt = described | {place: described[place].replace(needed, "nothing")}
-    monkeypatch.setattr(edit_file, "_metadata", lambda _edit: spoilt)
+    monkeypatch.setattr(content, "_metadata", lambda _edit: spoilt)
     edit.save(tmp_path / "e")
     with pytest.raises(FileFormatError, match="missing or wrong entries"):
         Edit.load(tmp_path / "e")
@@ -186,7 +186,7 @@ def test_overflow_is_refused_before_anything_changes(tokenizer, edits):
     made = ROME(layer=1, statistics=moment_of(lm), prefixes=PREFIXES).edit(lm, [FACT])
     update = made.updates[1, "mlp_down"]
     huge = type(update)(update.left * 1e9, update.right, update.dtype)
-    broken = Edit({(1, "mlp_down"): huge}, made.base, made.provenance, made.preflight)
+    broken = Edit({(1, "mlp_down"): huge}, made.base, made.provenance, made.diagnostics)
     before = state(lm)
     with pytest.raises(NumericalError), broken.applied(lm):
         pass
@@ -238,19 +238,19 @@ def test_a_failed_save_leaves_the_old_file(edit, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["e.safetensors"]
 
 
-def test_concerns_speak_only_of_unsound_edits(edit):
-    sound = replace(edit.preflight, residual=1e-6, change_on_text=0.02, condition=1e5, probability=0.97)
-    assert sound.concerns() == []
+def test_warnings_speak_only_of_unsound_edits(edit):
+    sound = replace(edit.diagnostics, residual=1e-6, change_on_text=0.02, condition=1e5, probability=0.97)
+    assert sound.warnings() == []
     for field, value in (
         ("residual", 0.5),
         ("change_on_text", 3.0),
         ("condition", 1e13),
         ("probability", 0.1),
     ):
-        assert len(replace(sound, **{field: value}).concerns()) == 1
-    assert replace(sound, compression={"layer 1 mlp_down": 1e-9}).concerns() == []
-    (concern,) = replace(sound, compression={"layer 1 mlp_down": 0.2, "layer 2 mlp_down": 0.0}).concerns()
-    assert "20.0%" in concern
+        assert len(replace(sound, **{field: value}).warnings()) == 1
+    assert replace(sound, compression={"layer 1 mlp_down": 1e-9}).warnings() == []
+    (text,) = replace(sound, compression={"layer 1 mlp_down": 0.2, "layer 2 mlp_down": 0.0}).warnings()
+    assert "20.0%" in text
 
 
 @pytest.mark.parametrize(("changed", "more"), [(1, ""), (3, ""), (4, " and 1 more"), (6, " and 3 more")])

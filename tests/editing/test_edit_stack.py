@@ -1,4 +1,4 @@
-"""Edits stacked on one model and taken out in any order, compared with weights rebuilt from a copy."""
+"""Edits stacked on one model and removed in any order, compared with weights rebuilt from a copy."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_removing_twice_is_refused(family, pair):
         both = state(family)
         handle.remove()
         one = state(family)
-        with pytest.raises(InputError, match=f"{pair[0].digest[:12]} is not applied .* taken out already"):
+        with pytest.raises(InputError, match=f"{pair[0].digest[:12]} is not applied .* removed already"):
             handle.remove()
         assert changed(family, one) == []
         assert changed(family, both) != []

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from knowedit.editing import Address, Dense, Edit, Updates, applied_edits
-from knowedit.editing.updates import added, truncated
 from knowedit.errors import BaseMismatchError, InputError, ShapeError
 from knowedit.linalg import LowRank
 from knowedit.models import load
@@ -115,14 +114,14 @@ def test_combined_is_the_sum(family, tmp_path):
 
 def test_combined_keeps_what_is_known_of_each(family):
     edits = three(family)
-    worst = replace(edits[1].preflight, residual=0.5, divisor=1.0, steps=25, probability=0.6)
-    worse = replace(edits[1], preflight=worst)
+    worst = replace(edits[1].diagnostics, residual=0.5, divisor=1.0, steps=25, probability=0.6)
+    worse = replace(edits[1], diagnostics=worst)
     found = Edit.combined([edits[0], worse])
     assert [fact.target_new for fact in found.provenance.facts] == ["piano", "cello"]
     assert [part["digest"] for part in found.provenance.settings["parts"]] == [edits[0].digest, worse.digest]
     assert found.provenance.parts == (edits[0].digest, worse.digest)
     assert worse.provenance.parts == ()
-    flight, first = found.preflight, edits[0].preflight
+    flight, first = found.diagnostics, edits[0].diagnostics
     assert (flight.residual, flight.divisor, flight.steps, flight.probability) == (0.5, 1.0, 25, 0.6)
     assert flight.relative_change == pytest.approx(2 * first.relative_change)
     assert flight.change_on_text == pytest.approx(2 * first.change_on_text)
@@ -188,25 +187,25 @@ def test_compressed_is_the_nearest_and_says_what_it_loses(family):
     full = updates[DOWN].matrix.double()
     sizes = torch.linalg.svdvals(full)
     lost = float((update.materialise(torch.float64) - full).norm() / full.norm())
-    assert found.preflight.compression == {"layer 1 mlp_down": pytest.approx(lost, rel=1e-9)}
+    assert found.diagnostics.compression == {"layer 1 mlp_down": pytest.approx(lost, rel=1e-9)}
     assert lost == pytest.approx(float((sizes[4:] ** 2).sum().sqrt() / (sizes**2).sum().sqrt()), rel=1e-9)
-    assert found.preflight.concerns() != []
+    assert found.diagnostics.warnings() != []
     assert found.updates[0, "mlp_up"] is edit.updates[0, "mlp_up"]
     assert all(found.updates[address] is edit.updates[address] for address in offset)
     assert found.digest != edit.digest
-    assert edit.preflight.compression == {}
-    assert edit.compressed(1).preflight.compression.keys() == {"layer 1 mlp_down", "layer 0 mlp_up"}
+    assert edit.diagnostics.compression == {}
+    assert edit.compressed(1).diagnostics.compression.keys() == {"layer 1 mlp_down", "layer 0 mlp_up"}
     whole = edit.compressed(min(full.shape))
-    assert whole.preflight.compression["layer 1 mlp_down"] < 1e-12
+    assert whole.diagnostics.compression["layer 1 mlp_down"] < 1e-12
     torch.testing.assert_close(whole.updates[DOWN].materialise(torch.float64), full, rtol=0, atol=1e-12)
 
 
 def test_a_dense_update_of_low_rank_is_compressed_without_loss(family):
     thin = low_rank(family, 1, "mlp_down", rank=2)
     found = plain_edit(family, {DOWN: Dense(thin.materialise(torch.float64), torch.float32)}).compressed(2)
-    assert found.preflight.compression["layer 1 mlp_down"] < 1e-12
+    assert found.diagnostics.compression["layer 1 mlp_down"] < 1e-12
     zero = plain_edit(family, {DOWN: Dense(torch.zeros(thin.shape), torch.float32)}).compressed(1)
-    assert zero.preflight.compression == {"layer 1 mlp_down": 0.0}
+    assert zero.diagnostics.compression == {"layer 1 mlp_down": 0.0}
 
 
 @pytest.mark.parametrize("rank", [0, -1])
@@ -237,20 +236,26 @@ def two_columns(dtype=torch.float32) -> LowRank:
     return LowRank(torch.randn(5, 2, generator=draw), torch.randn(7, 2, generator=draw), dtype)
 
 
+def cut_of(update, rank: int):
+    """The update of at most that rank, and what that lost, None if it is as it was."""
+    updates, lost = Updates({DOWN: update}).cut(rank)
+    return updates[DOWN], lost.get(DOWN)
+
+
 def test_a_low_rank_update_is_cut_to_the_rank_asked_for():
     update = two_columns()
-    cut, error = truncated(update, 1)
+    cut, error = cut_of(update, 1)
     sizes = torch.linalg.svdvals(update.materialise(torch.float64))
     assert cut.rank == 1
     assert error == pytest.approx(float(sizes[1] / sizes.norm()))
-    same, nothing = truncated(update, 2)
+    same, nothing = cut_of(update, 2)
     assert same is update
-    assert nothing == 0
+    assert nothing is None
 
 
 def test_a_dense_update_keeps_the_weights_format_when_cut():
     dense = Dense(two_columns().materialise(torch.float64), torch.bfloat16)
-    cut, error = truncated(dense, 2)
+    cut, error = cut_of(dense, 2)
     assert cut.dtype == torch.bfloat16
     assert error < 1e-12
 
@@ -258,5 +263,6 @@ def test_a_dense_update_keeps_the_weights_format_when_cut():
 def test_a_sum_with_a_dense_update_is_formed_in_float64():
     update = two_columns(torch.bfloat16)
     dense = Dense(torch.ones(5, 7, dtype=torch.float64), torch.bfloat16)
-    for total in (added(update, dense), added(dense, update)):
+    one, other = Updates({DOWN: update}), Updates({DOWN: dense})
+    for total in (one.plus(other)[DOWN], other.plus(one)[DOWN]):
         assert torch.equal(total.materialise(torch.float64), update.materialise(torch.float64) + 1)

@@ -15,10 +15,10 @@ from knowedit.editing import (
     PROFILES,
     ROME,
     Dense,
+    Diagnostics,
     Edit,
     Editor,
     FineTuning,
-    Preflight,
     Provenance,
     label_of,
     make_editor,
@@ -45,8 +45,8 @@ class Nudge(Editor):
         update = {
             (self.layer, "mlp_down", "bias"): Dense(torch.full_like(slot.detach(), self.size), lm.dtype)
         }
-        sound = Preflight(None, None, None, None, None, probability=1.0, steps=0)
-        return Edit.computed(lm, update, provenance=Provenance.of(self, lm, facts), preflight=sound)
+        sound = Diagnostics(probability=1.0, steps=0)
+        return Edit.computed(lm, update, provenance=Provenance.of(self, lm, facts), diagnostics=sound)
 
 
 class Foreign:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from knowedit.editing import ROME, Edit, Editor, FineTuning
-from knowedit.editing.fine_tuning.descent import Problem
 from knowedit.editing.fine_tuning.known_settings import known_settings
+from knowedit.editing.fine_tuning.likelihood import Likelihood
 from knowedit.errors import InputError, NumericalError
 from knowedit.facts import Fact
 from knowedit.models import (
@@ -95,7 +95,7 @@ def test_edit_equals_adam_on_a_copy_by_whole_forwards(exact, name, steps):
     found = editor.edit(exact, [LONG])
     expected = slow(exact, [LONG], editor, steps)
     assert len(found.updates) == len(expected)
-    assert found.preflight.steps == steps
+    assert found.diagnostics.steps == steps
     for update, other in zip(found.updates.values(), expected, strict=True):
         error = (update.matrix - other).norm() / other.norm()
         assert float(error) < 1e-6
@@ -136,8 +136,8 @@ def test_weights_only_unless_the_bias_is_asked_for(family):
 def test_loss_is_that_of_the_whole_object_read_token_by_token(family):
     """Not all tokens from the last prompt position, and not the first alone (peers, row 35)."""
     with torch.no_grad():
-        loss, logs = Problem(family, 1, [LONG, FACT], "joint").loss({})
-        alone, _ = Problem(family, 1, [LONG], "joint").loss({})
+        loss, logs = Likelihood(family, 1, [LONG, FACT], "joint").loss({})
+        alone, _ = Likelihood(family, 1, [LONG], "joint").loss({})
     expected = joint(family, [LONG, FACT])
     torch.testing.assert_close(logs, expected, rtol=1e-4, atol=1e-4)
     assert float(loss) == pytest.approx(-float(expected.mean()), rel=1e-4)
@@ -160,13 +160,13 @@ def test_bound_holds_on_every_entry_also_when_it_is_an_integer(family):
 def test_stops_at_the_loss(family):
     editor = replace(EDITORS["FT"], learning_rate=2e-2, max_steps=300, stop_loss=1.0)
     edit = editor.edit(family, [FACT])
-    assert 0 < edit.preflight.steps < 300
-    assert edit.preflight.probability >= math.exp(-1.0) - 1e-6
-    one_less = replace(editor, max_steps=edit.preflight.steps - 1).edit(family, [FACT])
-    assert one_less.preflight.probability < math.exp(-1.0)
+    assert 0 < edit.diagnostics.steps < 300
+    assert edit.diagnostics.probability >= math.exp(-1.0) - 1e-6
+    one_less = replace(editor, max_steps=edit.diagnostics.steps - 1).edit(family, [FACT])
+    assert one_less.diagnostics.probability < math.exp(-1.0)
     with edit.applied(family):
         said = float(joint(family, [FACT]).exp())
-    assert said == pytest.approx(edit.preflight.probability, rel=1e-3)
+    assert said == pytest.approx(edit.diagnostics.probability, rel=1e-3)
 
 
 def test_file_and_settings_make_the_same_edit_again(family, tmp_path):
@@ -174,12 +174,12 @@ def test_file_and_settings_make_the_same_edit_again(family, tmp_path):
     edit.save(tmp_path / "e.safetensors")
     read = Edit.load(tmp_path / "e.safetensors")
     assert read.digest == edit.digest
-    assert read.preflight == edit.preflight
-    assert read.preflight.residual is None
+    assert read.diagnostics == edit.diagnostics
+    assert read.diagnostics.residual is None
     again = FineTuning.from_settings(read.provenance.settings).edit(family, list(read.provenance.facts))
     for address, update in edit.updates.items():
         assert torch.equal(again.updates[address].matrix, update.matrix)
-    assert Edit.combined([edit, EDITORS["FT"].edit(family, [FACT])]).preflight.condition is None
+    assert Edit.combined([edit, EDITORS["FT"].edit(family, [FACT])]).diagnostics.condition is None
 
 
 def test_replay_with_nothing_is_the_recorded_run(family):
@@ -195,7 +195,7 @@ def test_other_formats(tokenizer, dtype):
     edit = replace(EDITORS["FT"], learning_rate=1e-2).edit(lm, [FACT])
     with edit.applied(lm):
         said = float(joint(lm, [FACT]).exp())
-    assert said == pytest.approx(edit.preflight.probability, rel=0.1)
+    assert said == pytest.approx(edit.diagnostics.probability, rel=0.1)
 
 
 def test_every_editor_keeps_the_protocol():

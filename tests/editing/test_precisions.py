@@ -20,7 +20,7 @@ RESIDUAL = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float32: 1e-5, torc
 def test_an_edit_keeps_the_models_number_format(name, dtype, tokenizer):
     lm = load((make_model(name).to(dtype), tokenizer))
     edit = ROME(layer=1, statistics=moment_of(lm), prefixes=PREFIXES).edit(lm, [FACT])
-    assert edit.preflight.residual < RESIDUAL[dtype]
+    assert edit.diagnostics.residual < RESIDUAL[dtype]
     before, stored = lm.logits([FACT.text]), oracles.down(lm, 1).weight.detach().clone()
     exact = oracles.weight(lm, 1) + edit.updates[1, "mlp_down"].materialise(torch.float64)
     with edit.applied(lm):

@@ -160,13 +160,13 @@ def test_two_keys_miss_the_value_at_the_average_key_and_one_does_not(family):
     """Rows 14 and 15 of the releases: Ŵ k_prompt = v*, not Ŵ k* = v*."""
     legacy, _ = insertion_of(family, replace(ROME.released_2022_10(layer=1), max_steps=5))
     sound, _ = insertion_of(family, replace(ROME.consistent_keys(layer=1), max_steps=5))
-    assert sound.preflight.residual < 1e-5
-    assert legacy.preflight.residual > 1e-2
-    assert sound.preflight.alignment == 1
-    assert legacy.preflight.alignment < 0.99
+    assert sound.diagnostics.residual < 1e-5
+    assert legacy.diagnostics.residual > 1e-2
+    assert sound.diagnostics.alignment == 1
+    assert legacy.diagnostics.alignment < 0.99
 
 
-def test_keys_that_disagree_make_a_large_update_and_preflight_says_so(family):
+def test_keys_that_disagree_make_a_large_update_and_a_warning_says_so(family):
     """A disabling edit: the divisor of the releases has no lower bound, that of one key has."""
     from knowedit.editing.rome.insertion import insert
 
@@ -180,7 +180,7 @@ def test_keys_that_disagree_make_a_large_update_and_preflight_says_so(family):
     bounded = insert(W, k, v, factor, constraint=other, bound=2 * one)
     assert bounded.frobenius_norm() == pytest.approx(2 * one)
     made, _ = insertion_of(family, ROME.paper(layer=1))
-    assert any("cosine" in text for text in replace(made.preflight, alignment=0.1).concerns())
+    assert any("cosine" in text for text in replace(made.diagnostics, alignment=0.1).warnings())
 
 
 def test_the_february_bound_shortens_the_update(family):

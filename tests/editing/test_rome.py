@@ -45,20 +45,20 @@ def test_inserted_value_is_v_star_less_the_bias(fresh_lm):
         torch.testing.assert_close(said, v.float(), atol=2e-2, rtol=1e-2)
 
 
-def test_preflight_is_measured_on_the_stored_weights(family):
+def test_diagnostics_are_measured_on_the_stored_weights(family):
     found = make(family)
-    assert found.preflight.residual < 1e-5
-    assert found.preflight.divisor > 0
+    assert found.diagnostics.residual < 1e-5
+    assert found.diagnostics.divisor > 0
     k = oracles.key(family, 1, FACT.subject, PREFIXES)
-    assert found.preflight.divisor == pytest.approx(
+    assert found.diagnostics.divisor == pytest.approx(
         float(k @ torch.linalg.solve(moment_of(family).matrix, k)), rel=1e-3
     )
     update = found.updates[1, "mlp_down"].materialise(torch.float64)
     expected = torch.linalg.matrix_norm(update) / torch.linalg.matrix_norm(oracles.weight(family, 1))
-    assert found.preflight.relative_change == pytest.approx(float(expected), rel=1e-6)
+    assert found.diagnostics.relative_change == pytest.approx(float(expected), rel=1e-6)
     keys = torch.randn(4000, family.inner_width, generator=torch.Generator().manual_seed(7)).double()
     on_text = (keys @ update.T).norm() / (keys @ oracles.weight(family, 1).T).norm()
-    assert found.preflight.change_on_text == pytest.approx(float(on_text), rel=1e-6)
+    assert found.diagnostics.change_on_text == pytest.approx(float(on_text), rel=1e-6)
 
 
 def test_half_precision_says_how_much_it_misses(tokenizer):
@@ -66,7 +66,7 @@ def test_half_precision_says_how_much_it_misses(tokenizer):
 
     lm = load((make_model("gpt2").to(torch.bfloat16), tokenizer))
     found = make(lm)
-    assert 1e-5 < found.preflight.residual < 0.2
+    assert 1e-5 < found.diagnostics.residual < 0.2
     with found.applied(lm):
         assert lm.projection(1).parameter.dtype == torch.bfloat16
 

@@ -101,7 +101,7 @@ def _measured(lm: LanguageModel, record: Record, before: RecordScores, seed: int
         "part": part,
         "rank": update.rank,
         "shape": list(update.shape),
-        "residual": edit.preflight.residual,
+        "residual": edit.diagnostics.residual,
         "edit_seconds": seconds,
         "before": _as_json(before),
         "after": _as_json(after),

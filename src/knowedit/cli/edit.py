@@ -85,7 +85,7 @@ def edit(
         console.print(f"  {name:6}  {escape(shown)}")
     if after["target_new"] < 0.5:
         console.print("[yellow]warning:[/] the edited model does not predict the new object")
-    for warning in found.preflight.concerns():
+    for warning in found.diagnostics.warnings():
         console.print(f"[yellow]warning:[/] {escape(warning)}")
     console.print(f"written to {escape(str(out))} ({size / 1024:.0f} KiB); the model itself was not changed")
 

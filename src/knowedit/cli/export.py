@@ -75,7 +75,7 @@ def _adapter(
         "modules": list(written.modules),
         "rank": written.rank,
         "error": written.error,
-        "compression": edit.preflight.compression,
+        "compression": edit.diagnostics.compression,
     }
 
 

@@ -39,13 +39,13 @@ def inspect(file: Annotated[Path, typer.Argument(help="An edit file.")], as_json
         table.add_row(name, escape(str(found[name])))
     for part in edit.provenance.parts:
         table.add_row("made of", f"the edit {part}")
-    for group in ("settings", "preflight", "versions"):
+    for group in ("settings", "diagnostics", "versions"):
         for key, value in found[group].items():
             if key not in ("parts", "compression"):
                 shown = f"{value:.3g}" if isinstance(value, float) else escape(str(value))
                 table.add_row(f"{group}.{key}", shown)
     console.print(table)
-    for warning in found["concerns"]:
+    for warning in found["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(warning)}")
 
 
@@ -62,14 +62,14 @@ def described(edit: Edit) -> dict[str, Any]:
                 "rank": update.rank,
                 "shape": list(update.shape),
                 "module": edit.places[address].module if address in edit.places else None,
-                "compression_error": edit.preflight.compression.get(str(address)),
+                "compression_error": edit.diagnostics.compression.get(str(address)),
             }
             for address, update in edit.updates.items()
         ],
         "on_top_of": list(edit.provenance.on_top_of),
         "digest": edit.digest,
-        "preflight": asdict(edit.preflight),
-        "concerns": edit.preflight.concerns(),
+        "diagnostics": asdict(edit.diagnostics),
+        "warnings": edit.diagnostics.warnings(),
         "editor": edit.provenance.editor,
         "settings": edit.provenance.settings,
         "model": edit.provenance.model,

@@ -9,13 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from knowedit.editing.application import Handle, applied_edits
-    from knowedit.editing.edit import Edit
+    from knowedit.editing.edit import Edit, Handle, applied_edits
     from knowedit.editing.editor import Editor, label_of, prepared, settings_of, version_of
     from knowedit.editing.editors import EDITORS, PROFILES, make_editor
     from knowedit.editing.export import Adapter, check_folder
     from knowedit.editing.fine_tuning.fine_tuning import FineTuning
-    from knowedit.editing.provenance import Preflight, Provenance
+    from knowedit.editing.provenance import Diagnostics, Provenance
     from knowedit.editing.rome.keys import subject_key
     from knowedit.editing.rome.prefixes import PrefixPlan, sample_prefixes
     from knowedit.editing.rome.rome import ROME
@@ -46,13 +45,13 @@ __all__ = [
     "Convergence",
     "Corpus",
     "Dense",
+    "Diagnostics",
     "Edit",
     "Editor",
     "FineTuning",
     "Handle",
     "Place",
     "PrefixPlan",
-    "Preflight",
     "Provenance",
     "Reading",
     "StatisticsRun",
@@ -81,8 +80,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Handle": "application",
-    "applied_edits": "application",
+    "Handle": "edit",
+    "applied_edits": "edit",
     "Edit": "edit",
     "Editor": "editor",
     "label_of": "editor",
@@ -95,7 +94,7 @@ _HOMES = {
     "Adapter": "export",
     "check_folder": "export",
     "FineTuning": "fine_tuning.fine_tuning",
-    "Preflight": "provenance",
+    "Diagnostics": "provenance",
     "Provenance": "provenance",
     "subject_key": "rome.keys",
     "PrefixPlan": "rome.prefixes",

@@ -3,84 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
+from functools import reduce
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TypeVar
 
-from knowedit.editing.application import contained, short
-from knowedit.editing.provenance import COMBINED, Preflight, Provenance
-from knowedit.editing.updates import Address, Place, Update, added, truncated
+from knowedit.editing.content import Content
+from knowedit.editing.provenance import COMBINED, Diagnostics, Provenance
+from knowedit.editing.updates import Address, Place, Updates
 from knowedit.errors import BaseMismatchError, InputError
 
-if TYPE_CHECKING:
-    from knowedit.editing.edit import Edit
-
-SUMMED: Final = ("relative_change", "change_on_text")
-"""Figures of a preflight that are norms of the update: of a sum, at most the sum of the norms."""
-SMALL_IS_BAD: Final = ("divisor", "probability", "alignment")
+E = TypeVar("E", bound=Content)
 
 
-def combined(edits: Sequence[Edit]) -> Edit:
+def combined(edits: Sequence[E]) -> E:
     """The updates added, address by address; see `Edit.combined`."""
     _check(edits)
-    updates: dict[Address, Update] = {}
     places: dict[Address, Place] = {}
     for edit in edits:
         places |= edit.places
-        for address, update in edit.updates.items():
-            updates[address] = added(updates[address], update) if address in updates else update
     return replace(
         edits[0],
-        updates=updates,
+        updates=reduce(Updates.plus, (Updates(edit.updates) for edit in edits)),
         places=places,
         provenance=_provenance(edits),
-        preflight=_preflight([edit.preflight for edit in edits]),
+        diagnostics=Diagnostics.worst([edit.diagnostics for edit in edits]),
     )
 
 
-def compressed(edit: Edit, rank: int) -> Edit:
+def compressed(edit: E, rank: int) -> E:
     """Every weight's update cut to at most ``rank``; see `Edit.compressed`."""
     if rank < 1:
         raise InputError(f"rank is {rank}, expected at least 1: nothing would be left of the edit")
-    cut = {address: truncated(update, rank) for address, update in edit.updates.items()}
-    lost = {
-        str(address): error for address, (update, error) in cut.items() if update is not edit.updates[address]
-    }
+    updates, lost = Updates(edit.updates).cut(rank)
     if not lost:
         return edit
-    before = edit.preflight.compression
+    losses = edit.diagnostics.compression | {str(address): error for address, error in lost.items()}
     return replace(
         edit,
-        updates={address: update for address, (update, _) in cut.items()},
+        updates=updates,
         provenance=replace(edit.provenance, compressed_from=edit.digest),
-        preflight=replace(edit.preflight, compression={**before, **lost}),
+        diagnostics=replace(edit.diagnostics, compression=losses),
     )
 
 
-def _check(edits: Sequence[Edit]) -> None:
+def _check(edits: Sequence[Content]) -> None:
     if not edits:
         raise InputError("there is no edit to combine: give at least one")
     for other in edits[1:]:
         if different := edits[0].base.differences(other.base):
             raise BaseMismatchError(
-                f"the edits {short(edits[0].digest)} and {short(other.digest)} were made for different weights "
+                f"the edits {edits[0].digest:.12} and {other.digest:.12} were made for different weights "
                 f"({different[0]} differs): combine edits of one model in one number format"
             )
-    inside = [digest for edit in edits for digest in contained(edit)]
+    inside = [digest for edit in edits for digest in edit.contained]
     if len(set(inside)) < len(inside):
         raise InputError("one edit is given twice, which would overshoot: give each once")
     for i, edit in enumerate(edits):
-        later = {digest for other in edits[i:] for digest in contained(other)}
-        late = [short(digest) for digest in edit.provenance.on_top_of if digest in later]
+        later = {digest for other in edits[i:] for digest in other.contained}
+        late = [digest for digest in edit.provenance.on_top_of if digest in later]
         if late:
             raise InputError(
-                f"the edit {short(edit.digest)} was computed on top of {late[0]}: give that one before it"
+                f"the edit {edit.digest:.12} was computed on top of {late[0]:.12}: give that one before it"
             )
 
 
-def _provenance(edits: Sequence[Edit]) -> Provenance:
+def _provenance(edits: Sequence[Content]) -> Provenance:
     first = edits[0].provenance
-    inside = {digest for edit in edits for digest in contained(edit)}
+    inside = {digest for edit in edits for digest in edit.contained}
     below = (digest for edit in edits for digest in edit.provenance.on_top_of if digest not in inside)
     return Provenance(
         editor=COMBINED,
@@ -94,26 +84,9 @@ def _provenance(edits: Sequence[Edit]) -> Provenance:
     )
 
 
-def _parts(edit: Edit) -> list[dict[str, object]]:
+def _parts(edit: Content) -> list[dict[str, object]]:
     """What is known of an edit, and after it of those it was combined from, as a file gives it back."""
     found = asdict(edit.provenance)
     lists = {name: list(found[name]) for name in ("facts", "prefixes", "on_top_of")}
     inner = found["settings"].pop("parts", []) if edit.provenance.parts else []
-    return [{"digest": edit.digest, **found, **lists, "preflight": asdict(edit.preflight)}, *inner]
-
-
-def _preflight(parts: Sequence[Preflight]) -> Preflight:
-    own = [field.name for field in fields(Preflight) if field.name != "compression"]
-    figures = {name: _worst(name, [getattr(part, name) for part in parts]) for name in own}
-    keys = sorted({key for part in parts for key in part.compression})
-    lost = {key: max(part.compression.get(key, 0.0) for part in parts) for key in keys}
-    return Preflight(**figures, compression=lost)
-
-
-def _worst(name: str, given: Sequence[float | None]) -> Any:
-    values = [value for value in given if value is not None]
-    if not values or (name in SUMMED and len(values) < len(given)):
-        return None  # a bound for some of the edits is none for all of them
-    if name in SUMMED:
-        return sum(values)
-    return min(values) if name in SMALL_IS_BAD else max(values)
+    return [{"digest": edit.digest, **found, **lists, "preflight": asdict(edit.diagnostics)}, *inner]

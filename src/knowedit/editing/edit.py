@@ -1,26 +1,22 @@
-"""An edit as a value: what changes where, on which model, why, and how sound it is."""
+"""An edit as a value: what changes where, on which model, why, and how sound it is; applied and removed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from html import escape
+from types import TracebackType
 
-from knowedit.editing import application, combination, edit_file, export
-from knowedit.editing.provenance import Preflight as Preflight
-from knowedit.editing.provenance import Provenance as Provenance
-from knowedit.editing.updates import Address, Place, Update, Updates, slot_of
+from knowedit.editing import combination, export
+from knowedit.editing.content import Check, Content
+from knowedit.editing.updates import Updates
 from knowedit.errors import InputError
-from knowedit.models import Fingerprint, LanguageModel, fingerprint
+from knowedit.models import LanguageModel
+from knowedit.models.overlays import Overlay, lay, lift, overlays_on
 from knowedit.tensorfile import PathLike
 
-Check = Literal["all", "edited"]
 
-
-@dataclass(frozen=True, eq=False)
-class Edit:
+class Edit(Content):
     """Updates of a model's weights; making one changes nothing.
 
     Editors make it with `Edit.computed`, which reads from the model all that a file has to hold.
@@ -29,52 +25,38 @@ class Edit:
         updates: address to update, in the orientation ``(d_out, d_in)``: ``updates[5, "mlp_down"]``.
         base: the model's own weights, under all edits.
         provenance: where it comes from.
-        preflight: how sound it is.
+        diagnostics: how sound it is.
         places: how the base model keeps the updated tensors; an export needs it.
     """
 
-    updates: Mapping[Any, Update]
-    base: Fingerprint
-    provenance: Provenance
-    preflight: Preflight
-    places: Mapping[Address, Place] = field(default_factory=dict)
+    def __repr__(self) -> str:
+        facts = self.provenance.facts
+        first = f"{facts[0].text!r} -> {facts[0].target_new!r}" if facts else "no fact"
+        more = f" and {len(facts) - 1} more" if len(facts) > 1 else ""
+        updates = Updates(self.updates)
+        return (
+            f"Edit({self.provenance.editor}: {first}{more}; {updates}; norm {updates.frobenius_norm():.3g})"
+        )
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "updates", Updates(self.updates))
-        if not self.updates:
-            raise InputError("an edit without an update changes nothing: give at least one")
+    def _repr_html_(self) -> str:
+        updates, found = Updates(self.updates), self.diagnostics
+        rows = [("fact", f"{fact.text} … {fact.target_new}") for fact in self.provenance.facts[:5]]
+        rows += [("", f"and {len(self.provenance.facts) - 5} more")] if len(self.provenance.facts) > 5 else []
+        rows += [
+            ("editor", self.provenance.editor),
+            ("model", self.provenance.model),
+            ("changes", f"{updates}, norm {updates.frobenius_norm():.3g}"),
+            *([] if found.probability is None else [("probability", f"{found.probability:.1%}")]),
+            *(("warning", text) for text in found.warnings()),
+            ("digest", f"{self.digest:.12}"),
+        ]
+        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
+        return f"<table>{cells}</table>"
 
-    @classmethod
-    def computed(
-        cls,
-        lm: LanguageModel,
-        updates: Mapping[Any, Update],
-        *,
-        provenance: Provenance,
-        preflight: Preflight,
-    ) -> Edit:
-        """An edit that was just computed on a model, with the edits that are applied to it now.
-
-        Raises:
-            InputError: an address that the model does not have.
-        """
-        below = tuple(handle.edit.digest for handle in application.applied_edits(lm))
-        addresses = Updates(updates)
-        for address in addresses:
-            slot_of(lm, address)
-        places = {address: Place.of(lm.projection(address.layer, address.part)) for address in addresses}
-        provenance = replace(provenance, on_top_of=below)
-        return cls(addresses, fingerprint(lm), provenance, preflight, places)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the content as saved, which the file holds too (``knowedit.sha256``)."""
-        return edit_file.digest(self)
-
-    def apply(self, lm: LanguageModel, *, check: Check = "all") -> application.Handle:
+    def apply(self, lm: LanguageModel, *, check: Check = "all") -> Handle:
         """Change the model's weights until the handle's ``remove()``.
 
-        Edits stack: several may be applied at once, at the same address too, and each can be taken out in
+        Edits stack: several may be applied at once, at the same address too, and each can be removed in
         any order. The weights are then, to the last bit, those of never having applied it: they
         are computed anew from the model's own tensors, in float64, plus the updates in the order in
         which they were applied, rounded once. With no edit left the original storage is back.
@@ -91,7 +73,11 @@ class Edit:
                 model was moved, converted or written to while an edit was applied.
             NumericalError: a new weight overflows the model's number format.
         """
-        return application.apply(lm, self, check)
+        self.check_base(lm, check=check)
+        _check_stack(lm, self)
+        overlay = Overlay(Updates(self.updates).changes(lm), source=self)
+        lay(lm.model, overlay)
+        return Handle(self, lm, overlay)
 
     @contextmanager
     def applied(self, lm: LanguageModel, *, check: Check = "all") -> Iterator[LanguageModel]:
@@ -102,39 +88,13 @@ class Edit:
         with self.apply(lm, check=check):
             yield lm
 
-    def check_base(self, lm: LanguageModel, *, check: Check = "all") -> None:
-        """Refuse a model whose own weights, under all applied edits, are not those the edit was made for.
-
-        Raises:
-            BaseMismatchError: naming the tensors that differ.
-        """
-        application.check_base(lm, self, check)
-
-    def save(self, path: PathLike) -> None:
-        """Write the edit as one safetensors file, atomically; the same edit gives the same bytes.
-
-        Raises:
-            InputError: the folder does not exist.
-        """
-        edit_file.save(self, path)
-
-    @classmethod
-    def load(cls, path: PathLike) -> Edit:
-        """Read an edit that `save` wrote.
-
-        Raises:
-            InputError: there is no such file.
-            FileFormatError: it is truncated, altered, of another kind, or of another schema.
-        """
-        return edit_file.load(path, cls)
-
     @classmethod
     def combined(cls, edits: Sequence[Edit]) -> Edit:
         """Several edits of one base as one: the updates of an address are added.
 
         Applied, it gives the weights of the edits applied one after the other, up to the rounding of the sum
         in float64. The facts are those of all; each edit's provenance is kept in ``settings["parts"]``. The
-        preflight is the worst of each figure, and for the two relative changes the sum, an upper
+        diagnostics are the worst of each figure, and for the two relative changes the sum, an upper
         bound.
 
         Args:
@@ -149,7 +109,7 @@ class Edit:
     def compressed(self, rank: int) -> Edit:
         """The edit with every weight's update cut to at most ``rank``, the nearest there is.
 
-        What that loses is in ``preflight.compression``. Updates of that rank already, and biases, stay as they
+        What that loses is in ``diagnostics.compression``. Updates of that rank already, and biases, stay as they
         are.
 
         Args:
@@ -196,4 +156,77 @@ class Edit:
         Raises:
             InputError: a folder that holds something else; and all errors of `apply`.
         """
-        export.merged(self, lm, folder, force=force)
+        export.check_folder(folder, force=force)
+        already = any(handle.edit.digest == self.digest for handle in applied_edits(lm))
+        if already:
+            self.check_base(lm)  # also that nothing was written to the model since
+        with nullcontext() if already else self.applied(lm):
+            export.write_model(lm, [handle.edit for handle in applied_edits(lm)], folder, force=force)
+
+
+class Handle:
+    """An edit that is applied to a model. As a context manager it removes the edit on any exit.
+
+    Attributes:
+        edit: the edit.
+        lm: the model.
+    """
+
+    def __init__(self, edit: Edit, lm: LanguageModel, overlay: Overlay) -> None:
+        self.edit, self.lm = edit, lm
+        self._overlay = overlay
+
+    def __repr__(self) -> str:
+        return f"Handle({self.edit!r} on {self.lm.name}, {'applied' if self.active else 'removed'})"
+
+    @property
+    def active(self) -> bool:
+        """Whether the edit is applied still."""
+        return self._overlay in overlays_on(self.lm.model)
+
+    def remove(self) -> None:
+        """Remove the edit, whatever was applied after it.
+
+        The weights are then, to the last bit, those of never having applied it. An edit that was computed on
+        top of this one stays, though the weights are no longer those it was computed for. After any error,
+        nothing was changed.
+
+        Raises:
+            InputError: it was removed already, or the model was moved, converted or written to since.
+            NumericalError: without this edit a weight would overflow: remove the others first.
+        """
+        if not self.active:
+            raise InputError(
+                f"the edit {self.edit.digest:.12} is not applied to {self.lm.name}: it was removed already"
+            )
+        lift(self.lm.model, self._overlay)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.active:
+            self.remove()
+
+
+def applied_edits(lm: LanguageModel) -> tuple[Handle, ...]:
+    """The edits that are applied to a model, the first applied first."""
+    return tuple(Handle(overlay.source, lm, overlay) for overlay in overlays_on(lm.model))
+
+
+def _check_stack(lm: LanguageModel, edit: Edit) -> None:
+    applied = {digest for handle in applied_edits(lm) for digest in handle.edit.contained}
+    twice = [digest for digest in edit.contained if digest in applied]
+    if twice:
+        raise InputError(
+            f"the edit {twice[0]:.12} is applied to {lm.name} already: applied twice it would overshoot, "
+            "use the handle that the first apply returned"
+        )
+    missing = [f"{digest:.12}" for digest in edit.provenance.on_top_of if digest not in applied]
+    if missing:
+        raise InputError(
+            f"the edit {edit.digest:.12} was computed on top of {', '.join(missing)}, not applied to {lm.name}: "
+            "apply first, in this order, the edit files whose digests begin so (knowedit inspect shows them)"
+        )

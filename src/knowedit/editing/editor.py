@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
 
 from knowedit.editing.edit import Edit
-from knowedit.editing.settings import as_tuples, fields_as_json
-from knowedit.editing.settings import settings_of as settings_of
+from knowedit.editing.provenance import fields_as_json
+from knowedit.editing.provenance import settings_of as settings_of
 from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel
 
 
-@dataclass(frozen=True)
 class Editor(ABC):
-    """A frozen dataclass whose fields are its settings; it computes edits and never changes a model.
+    """The base of editors: frozen dataclasses whose fields are their settings; they never change a model.
 
     Attributes:
         version: raised by hand when a change of the code may change a number.
@@ -76,19 +74,13 @@ class Editor(ABC):
         Raises:
             InputError: fields that this version does not have.
         """
-        own = {name: cls._field(name, value) for name, value in settings.items() if name != "editor"}
+        own = {name: _as_tuples(value) for name, value in settings.items() if name != "editor"}
         try:
             return cls(**own)
         except TypeError as error:
             raise InputError(
                 f"these settings are not those of {cls.__name__} ({error}): use the version of knowedit that wrote them"
             ) from None
-
-    @classmethod
-    def _field(cls, name: str, value: Any) -> Any:
-        """The value of a field from that in `settings`."""
-        del name
-        return as_tuples(value)
 
 
 def prepared(editor: Any, lm: LanguageModel) -> Any:
@@ -104,3 +96,7 @@ def label_of(editor: Any) -> str:
 def version_of(editor: Any) -> int:
     """The version of an editor, 1 if it has none."""
     return int(getattr(editor, "version", 1))
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(part) for part in value) if isinstance(value, list | tuple) else value

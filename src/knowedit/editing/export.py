@@ -6,10 +6,10 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -18,16 +18,13 @@ from safetensors.numpy import save as safetensors_bytes
 from torch import Tensor
 
 from knowedit.bundled import NOTES, notes
-from knowedit.editing.application import applied_edits, check_base, short
+from knowedit.editing.content import Content
 from knowedit.editing.updates import Address
 from knowedit.errors import InputError, NumericalError
 from knowedit.linalg import LowRank
 from knowedit.models import LanguageModel
 from knowedit.models.hub import quiet
 from knowedit.tensorfile import PathLike, write_bytes
-
-if TYPE_CHECKING:
-    from knowedit.editing.edit import Edit
 
 NOTE: Final = "knowedit_export.json"
 """The file in every export that says which edits are in it."""
@@ -37,8 +34,7 @@ KEPT_NOTES: Final = ("edit_layer", "statistics_text")
 """What of a model's notes is as true with an edit as without: no figure that was measured on its weights."""
 
 
-@dataclass(frozen=True)
-class Adapter:
+class Adapter(NamedTuple):
     """A LoRA adapter that was written.
 
     Attributes:
@@ -54,7 +50,7 @@ class Adapter:
     error: float
 
 
-def to_peft(edit: Edit, folder: PathLike, *, base_model: str | None, force: bool) -> Adapter:
+def to_peft(edit: Content, folder: PathLike, *, base_model: str | None, force: bool) -> Adapter:
     """Write a LoRA adapter; see `Edit.to_peft`."""
     updates = _low_rank(edit)
     _check_alone(edit)
@@ -63,24 +59,20 @@ def to_peft(edit: Edit, folder: PathLike, *, base_model: str | None, force: bool
     rank = max(left.shape[1] for left, _ in factors.values())
     errors = [_error(factors[edit.places[address].module], update) for address, update in updates.items()]
     config = _lora_config(sorted(factors), rank, transposed, base_model or edit.provenance.model)
-    with new_folder(folder, force=force) as place:
+    with _new_folder(folder, force=force) as place:
         write_bytes(place / WEIGHTS, safetensors_bytes(_lora_tensors(factors, rank), {"format": "pt"}))
         write_bytes(place / CONFIG, _json(config))
         write_bytes(place / NOTE, _json(_note("LoRA adapter", [edit])))
     return Adapter(Path(folder), rank, tuple(sorted(factors)), max(errors))
 
 
-def merged(edit: Edit, lm: LanguageModel, folder: PathLike, *, force: bool) -> None:
-    """Write the model with the edit applied; see `Edit.merged`."""
-    already = any(handle.edit.digest == edit.digest for handle in applied_edits(lm))
-    if already:
-        check_base(lm, edit, "all")  # also that nothing was written to the model since
-    there = nullcontext() if already else edit.applied(lm)
-    with new_folder(folder, force=force) as place, there, quiet(True):
+def write_model(lm: LanguageModel, edits: Sequence[Content], folder: PathLike, *, force: bool) -> None:
+    """Write a model as it is, with a note of the edits that are applied to it; see `Edit.merged`."""
+    with _new_folder(folder, force=force) as place, quiet(True):
         lm.model.save_pretrained(place)
         lm.tokenizer.save_pretrained(place)
         _keep_notes(lm, place)
-        write_bytes(place / NOTE, _json(_note("model", [handle.edit for handle in applied_edits(lm)])))
+        write_bytes(place / NOTE, _json(_note("model", edits)))
 
 
 def balanced(update: LowRank) -> tuple[Tensor, Tensor]:
@@ -111,7 +103,7 @@ def _too_large() -> NumericalError:
 
 
 @contextmanager
-def new_folder(folder: PathLike, *, force: bool = False) -> Iterator[Path]:
+def _new_folder(folder: PathLike, *, force: bool = False) -> Iterator[Path]:
     """A folder that appears under its name when all is written, and not at all after an error.
 
     Args:
@@ -143,7 +135,7 @@ def _named(target: Path) -> Iterator[None]:
 
 
 def check_folder(folder: PathLike, *, force: bool = False) -> None:
-    """Refuse before any work a folder that could not, or should not, be written; see `new_folder`."""
+    """Refuse before any work a folder that could not, or should not, be written; see `Edit.merged`."""
     target = Path(folder)
     if not target.parent.is_dir():
         raise InputError(f"the folder {target.parent} does not exist: create it, or give another folder")
@@ -169,7 +161,7 @@ def _put(temporary: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _low_rank(edit: Edit) -> dict[Address, LowRank]:
+def _low_rank(edit: Content) -> dict[Address, LowRank]:
     found: dict[Address, LowRank] = {}
     for address, update in edit.updates.items():
         if address.tensor == "bias":
@@ -186,16 +178,16 @@ def _low_rank(edit: Edit) -> dict[Address, LowRank]:
     return found
 
 
-def _check_alone(edit: Edit) -> None:
+def _check_alone(edit: Content) -> None:
     if edit.provenance.on_top_of:
-        below = ", ".join(short(digest) for digest in edit.provenance.on_top_of)
+        below = ", ".join(f"{digest:.12}" for digest in edit.provenance.on_top_of)
         raise InputError(
             f"the edit was computed on top of {below}, without which an adapter would do something else: combine "
             "them first, Edit.combined([below, edit]) (give all the files to knowedit export)"
         )
 
 
-def _one_orientation(edit: Edit) -> bool:
+def _one_orientation(edit: Content) -> bool:
     missing = [address for address in edit.updates if address not in edit.places]
     if missing:
         raise InputError(
@@ -245,7 +237,7 @@ def _lora_config(modules: Sequence[str], rank: int, transposed: bool, base_model
     }
 
 
-def _note(what: str, edits: Sequence[Edit]) -> dict[str, Any]:
+def _note(what: str, edits: Sequence[Content]) -> dict[str, Any]:
     return {
         "what": what,
         "model": edits[0].provenance.model,

@@ -1,13 +1,14 @@
-"""Where an edit comes from, and how sound it is."""
+"""Where an edit comes from, and how sound it is: editor, settings, facts, and diagnostics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
-from knowedit.editing.settings import settings_of
+from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel
 
@@ -15,8 +16,13 @@ COMBINED: Final = "Edit.combined"
 """The editor that is named where an edit was made from others."""
 
 
+_SUMMED: Final = ("relative_change", "change_on_text")
+"""Figures that are norms of the update: of a sum, at most the sum of the norms."""
+_SMALL_IS_BAD: Final = ("divisor", "probability", "alignment")
+
+
 @dataclass(frozen=True)
-class Preflight:
+class Diagnostics:
     """Figures that tell before an edit is used whether it is sound; None where an editor has no such figure.
 
     Attributes:
@@ -36,28 +42,28 @@ class Preflight:
             ‖difference‖ / ‖update‖, Frobenius. The other figures are of the edit before that.
     """
 
-    residual: float | None
-    divisor: float | None
-    relative_change: float | None
-    change_on_text: float | None
-    condition: float | None
-    probability: float
-    steps: int
+    residual: float | None = None
+    divisor: float | None = None
+    relative_change: float | None = None
+    change_on_text: float | None = None
+    condition: float | None = None
+    probability: float | None = None
+    steps: int | None = None
     alignment: float = 1.0
     compression: dict[str, float] = field(default_factory=dict)
 
-    def concerns(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What a careful person would look into before using the edit; empty if nothing."""
         lost = max(self.compression.values(), default=0.0)
         residual, on_text = self.residual or 0.0, self.change_on_text or 0.0
-        condition = self.condition or 0.0
+        condition, probability = self.condition or 0.0, 1.0 if self.probability is None else self.probability
         checks = [
             (residual > 0.02, f"the weights miss the inserted value by {residual:.1%}"),
             (on_text > 1, f"on ordinary text the update adds {on_text:.1f} × the old output"),
             (condition > 1e11, f"the key statistics have condition number {condition:.1e}"),
             (
-                self.probability < 0.5,
-                f"the new object was given a probability of only {self.probability:.1%}",
+                probability < 0.5,
+                f"the new object was given a probability of only {probability:.1%}",
             ),
             (
                 self.alignment < 0.2,
@@ -66,6 +72,15 @@ class Preflight:
             (lost > 0.01, f"compression lost {lost:.1%} of an update (Frobenius)"),
         ]
         return [text for failed, text in checks if failed]
+
+    @classmethod
+    def worst(cls, parts: Sequence[Diagnostics]) -> Diagnostics:
+        """Those of several edits as one: the worst of each figure, and of the two relative changes the sum."""
+        own = [one.name for one in fields(cls) if one.name != "compression"]
+        figures = {name: _worst(name, [getattr(part, name) for part in parts]) for name in own}
+        keys = sorted({key for part in parts for key in part.compression})
+        lost = {key: max(part.compression.get(key, 0.0) for part in parts) for key in keys}
+        return cls(**figures, compression=lost)
 
 
 @dataclass(frozen=True)
@@ -135,3 +150,61 @@ class Provenance:
             for digest in (part["digest"], part.get("compressed_from"))
             if digest
         )
+
+
+def _worst(name: str, given: Sequence[float | None]) -> Any:
+    values = [value for value in given if value is not None]
+    if not values or (name in _SUMMED and len(values) < len(given)):
+        return None  # a bound for some of the edits is none for all of them
+    if name in _SUMMED:
+        return sum(values)
+    return min(values) if name in _SMALL_IS_BAD else max(values)
+
+
+def settings_of(editor: Any) -> dict[str, Any]:
+    """Everything that an editor's edits depend on besides the model, the facts and what is drawn; as JSON.
+
+    Args:
+        editor: any object with ``edit``. Its ``settings`` are taken; one without them gives its fields if it is a
+            dataclass, else nothing.
+
+    Returns:
+        The settings, and the name of the class under ``editor``.
+
+    Raises:
+        InputError: a field that JSON cannot hold.
+    """
+    own = editor.settings if hasattr(editor, "settings") else fields_as_json(editor)
+    return {**own, "editor": type(editor).__name__}
+
+
+def fields_as_json(editor: Any) -> dict[str, Any]:
+    """The fields of a dataclass, tuples as lists and paths as text; of any other object nothing.
+
+    Raises:
+        InputError: a field that JSON cannot hold.
+    """
+    if not is_dataclass(editor):
+        return {}
+    return {
+        field.name: _as_json(getattr(editor, field.name), f"{type(editor).__name__}.{field.name}")
+        for field in fields(editor)
+    }
+
+
+def _as_json(value: Any, name: str) -> Any:
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Path():
+            return str(value)
+        case list() | tuple():
+            return [_as_json(part, name) for part in value]
+        case Mapping():
+            return {str(key): _as_json(part, name) for key, part in value.items()}
+    if is_dataclass(value):
+        return fields_as_json(value)
+    raise InputError(
+        f"{name} is a {type(value).__name__}, which JSON cannot hold: give the editor a property settings that says "
+        "what its edits depend on"
+    )

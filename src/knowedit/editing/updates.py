@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 from knowedit.errors import InputError, ShapeError
 from knowedit.linalg import LowRank
 from knowedit.models import LanguageModel, Projection
-from knowedit.models.overlays import Slot, rounded
+from knowedit.models.overlays import Change, Slot
 
 TensorName = Literal["weight", "bias"]
 
@@ -121,7 +123,46 @@ class Updates(Mapping[AnyAddress, Update]):
         return len(self._by_address)
 
     def __repr__(self) -> str:
-        return f"Updates({self._by_address!r})"
+        return f"Updates({self})"
+
+    def __str__(self) -> str:
+        told = (f"{address} {_described(update)}" for address, update in self._by_address.items())
+        return ", ".join(told)
+
+    def frobenius_norm(self) -> float:
+        """The root of the sum of squares over all addresses."""
+        return math.hypot(*(update.frobenius_norm() for update in self._by_address.values()))
+
+    def changes(self, lm: LanguageModel) -> dict[Slot, Change]:
+        """What adds each update to the parameter at its address.
+
+        Raises:
+            InputError: the model has no such parameter; or, once the change is made, it has another shape.
+        """
+        return {
+            slot_of(lm, address): partial(_plus, lm.projection(address.layer, address.part), update)
+            for address, update in self._by_address.items()
+        }
+
+    def plus(self, other: Updates) -> Updates:
+        """Both, added where they have an address in common: low-rank if both are, with the ranks added.
+
+        Raises:
+            InputError: two updates of one address have different shapes.
+        """
+        total = dict(self._by_address)
+        for address, update in other._by_address.items():
+            total[address] = _sum(total[address], update) if address in total else update
+        return Updates(total)
+
+    def cut(self, rank: int) -> tuple[Updates, dict[Address, float]]:
+        """The nearest updates of at most ``rank`` (Eckart and Young), and ‖difference‖ / ‖update‖ of those cut.
+
+        What is of that rank already, and a bias, stays as it is.
+        """
+        cut = {address: _cut(update, rank) for address, update in self._by_address.items()}
+        lost = {address: error for address, (new, error) in cut.items() if new is not self[address]}
+        return Updates({address: new for address, (new, _) in cut.items()}), lost
 
 
 def _address(given: Any) -> Address:
@@ -137,8 +178,7 @@ def _address(given: Any) -> Address:
     return found
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """How the base model keeps the tensor of an update: all that an export has to know of it.
 
     Attributes:
@@ -167,12 +207,12 @@ def slot_of(lm: LanguageModel, address: Address) -> Slot:
     return Slot(f"{projection.path}.{address.tensor}", projection.module, address.tensor)
 
 
-def as_stored(projection: Projection, update: Update) -> Tensor:
-    """An update in float64, on the weight's device and in the orientation the layer stores it in.
+def _described(update: Update) -> str:
+    return "dense" if isinstance(update, Dense) else f"rank {update.rank}"
 
-    Raises:
-        InputError: the update has another shape than the tensor.
-    """
+
+def _plus(projection: Projection, update: Update, total: Tensor) -> Tensor:
+    """``total``, a float64 tensor as the layer stores it, plus an update."""
     tensor = projection.bias if len(update.shape) == 1 else projection.weight
     shape = None if tensor is None else tuple(tensor.shape)
     if update.shape != shape:
@@ -180,52 +220,30 @@ def as_stored(projection: Projection, update: Update) -> Tensor:
             f"the update of {projection.path} has shape {update.shape}, its tensor {shape}: "
             "the edit belongs to another model"
         )
-    full: Tensor = moved(update, projection.parameter.device).materialise(torch.float64)
-    return full if full.ndim == 1 else projection.to_storage(full)
+    full: Tensor = _moved(update, projection.parameter.device).materialise(torch.float64)
+    return total + (full if full.ndim == 1 else projection.to_storage(full))
 
 
-def moved(update: Update, device: torch.device | str) -> Update:
-    """The update with its tensors on a device."""
+def _moved(update: Update, device: torch.device | str) -> Update:
     if isinstance(update, Dense):
         return Dense(update.matrix.to(device), update.dtype)
     return LowRank(update.left.to(device), update.right.to(device), update.dtype)
 
 
-def edited_weight(projection: Projection, update: Update) -> Tensor:
-    """The projection's weight as it stands with the update added, as the model stores it; nothing is changed.
-
-    Raises:
-        InputError: the update has another shape.
-        NumericalError: the sum overflows the weight's number format.
-    """
-    weight = projection.parameter.detach()
-    total = weight.double() + as_stored(projection, update)
-    return rounded(projection.path, total, weight.dtype)
-
-
-def added(first: Update, second: Update) -> Update:
-    """The sum of two updates of one tensor: low-rank if both are, with the ranks added.
-
-    Raises:
-        InputError: different shapes.
-    """
+def _sum(first: Update, second: Update) -> Update:
     if first.shape != second.shape:
         raise InputError(
             f"two updates of one tensor have the shapes {first.shape} and {second.shape}: they belong to "
             "different models"
         )
-    first, second = moved(first, "cpu"), moved(second, "cpu")
+    first, second = _moved(first, "cpu"), _moved(second, "cpu")
     if isinstance(first, LowRank) and isinstance(second, LowRank):
         return first + second
     total = first.materialise(torch.float64) + second.materialise(torch.float64)
     return Dense(total, first.dtype)
 
 
-def truncated(update: Update, rank: int) -> tuple[Update, float]:
-    """The nearest update of at most ``rank`` (Eckart and Young), and ‖difference‖ / ‖update‖, Frobenius.
-
-    What is of that rank already, and a bias, comes back as it is, with error 0.
-    """
+def _cut(update: Update, rank: int) -> tuple[Update, float]:
     if len(update.shape) == 1 or (isinstance(update, LowRank) and update.rank <= rank):
         return update, 0.0
     if isinstance(update, LowRank):

@@ -1,4 +1,8 @@
-"""Fine-tuning on one fact (Appendix D): FT, FT+L and AttnEdit are parameter sets of one editor."""
+"""Fine-tuning on one fact (Appendix D): FT, FT+L and AttnEdit are parameter sets of one editor.
+
+What goes into the edited block is the same at every step, so it is recorded once; the model itself is never written
+to. The change δ is what is optimised: Adam does not see where it starts, and ±ε then bounds δ exactly.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +13,33 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from knowedit.editing.descent import descend
 from knowedit.editing.edit import Edit
 from knowedit.editing.editor import Editor
-from knowedit.editing.fine_tuning.descent import RATE, Problem, Settings, descend
 from knowedit.editing.fine_tuning.known_settings import ATTN_EDIT, FT, FT_L, known_settings
-from knowedit.editing.provenance import Preflight, Provenance
+from knowedit.editing.fine_tuning.likelihood import Likelihood
+from knowedit.editing.provenance import Diagnostics, Provenance
 from knowedit.editing.updates import Address, Dense, slot_of
 from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel, generator_from
+from knowedit.models.overlays import Slot
 
 Bound: TypeAlias = float | Literal["known"] | None
+Target = Literal["joint", "mean", "first"]
+RATE = 5e-4
+TARGETS = ("joint", "mean", "first")
 
 
 @dataclass(frozen=True)
-class FineTuning(Editor, Settings):
+class FineTuning(Editor):
     """Lower −log P[o* | p], all tokens of o*, by Adam on some weights of one layer.
 
-    The attributes of the search are those of `Settings`.
-
     Attributes:
+        learning_rate: of Adam; None takes that of the model where one is known, else `RATE` (Appendix D).
+        max_steps: updates at most (Appendix D).
+        stop_loss: stop once the loss is at most this (Appendix D).
+        target: −log P of the whole object (``joint``), that per token (``mean``), or of its first token alone.
         targets: parts whose weights are trained; ``attention_in`` is W_Q, W_K and W_V, fused or not.
         layer: whose; None takes the known one.
         bound: ε, the most that an entry may differ from its old value, kept by clamping after each step;
@@ -41,6 +52,10 @@ class FineTuning(Editor, Settings):
         InputError: a setting that cannot be used.
     """
 
+    learning_rate: float | None = None
+    max_steps: int = 25
+    stop_loss: float = 3e-2
+    target: Target = "joint"
     targets: tuple[str, ...] = ("mlp_down",)
     layer: int | None = None
     bound: Bound = None
@@ -48,7 +63,12 @@ class FineTuning(Editor, Settings):
     method: str = ""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise InputError(f"the learning rate is {self.learning_rate}: give a positive number")
+        if self.max_steps < 0:
+            raise InputError(f"max_steps is {self.max_steps}: give 0 or more")
+        if self.target not in TARGETS:
+            raise InputError(f"target is {self.target!r}: use one of {', '.join(TARGETS)}")
         if not isinstance(self.targets, tuple) or not self.targets:
             raise InputError(f"targets is {self.targets!r}: give a tuple of parts, such as ('mlp_down',)")
         if self.bound is not None and self.bound != "known" and not self.bound > 0:
@@ -139,34 +159,54 @@ class FineTuning(Editor, Settings):
             found = "a bare Fact" if isinstance(facts, Fact) else "no facts"
             raise InputError(f"{found} given: pass a list with at least one fact")
         generator_from(generator, seed)  # refuses both; nothing is drawn
-        resolved = self.prepared(lm)
-        assert resolved.layer is not None
-        assert resolved.bound != "known"
-        problem = Problem(lm, resolved.layer, facts, resolved.target)
-        addresses = resolved.addresses(lm)
+        return self.prepared(lm)._edit(lm, facts)
+
+    def _edit(self, lm: LanguageModel, facts: Sequence[Fact]) -> Edit:
+        addresses = self.addresses(lm)
         slots = [slot_of(lm, address) for address in addresses]
-        found_changes = descend(problem, slots, resolved, resolved.bound)
-        changes = found_changes.deltas
+        deltas, steps, probability = self._searched(lm, facts, slots)
         updates = {
             address: Dense(_oriented(lm, address, delta), slot.tensor.dtype)
-            for address, slot, delta in zip(addresses, slots, changes, strict=True)
+            for address, slot, delta in zip(addresses, slots, deltas, strict=True)
         }
         old = sum(float(slot.tensor.detach().double().square().sum()) for slot in slots)
-        new = sum(float(delta.double().square().sum()) for delta in changes)
-        return Edit.computed(
+        new = sum(float(delta.double().square().sum()) for delta in deltas)
+        found = Diagnostics(relative_change=(new / old) ** 0.5, probability=probability, steps=steps)
+        return Edit.computed(lm, updates, provenance=Provenance.of(self, lm, facts), diagnostics=found)
+
+    def _searched(
+        self, lm: LanguageModel, facts: Sequence[Fact], slots: Sequence[Slot]
+    ) -> tuple[list[Tensor], int, float]:
+        """One change a slot, in the orientation of its storage; the steps; P[o* | p], mean over the facts."""
+        assert self.layer is not None
+        assert self.bound != "known"
+        bound, likelihood = self.bound, Likelihood(lm, self.layer, facts, self.target)
+        old = [slot.tensor.detach() for slot in slots]
+        # Adam needs more digits than half precision has; the block computes in the model's own format.
+        wide = [torch.float64 if tensor.dtype == torch.float64 else torch.float32 for tensor in old]
+        deltas = [torch.zeros_like(t, dtype=d).requires_grad_() for t, d in zip(old, wide, strict=True)]
+        block = lm.anatomy.path("block", self.layer) + "."
+        names = [slot.path.removeprefix(block) for slot in slots]
+
+        def loss() -> tuple[Tensor, Tensor]:
+            new = [(own.to(d.dtype) + d).to(own.dtype) for own, d in zip(old, deltas, strict=True)]
+            return likelihood.loss(dict(zip(names, new, strict=True)))
+
+        def clamp() -> None:
+            for delta in deltas if bound is not None else []:
+                delta.clamp_(-bound, bound)
+
+        losses, logs = descend(
             lm,
-            updates,
-            provenance=Provenance.of(resolved, lm, facts),
-            preflight=Preflight(
-                residual=None,
-                divisor=None,
-                relative_change=(new / old) ** 0.5,
-                change_on_text=None,
-                condition=None,
-                probability=found_changes.probability,
-                steps=found_changes.steps,
-            ),
+            deltas,
+            loss,
+            of="fine-tuning",
+            learning_rate=self.learning_rate or RATE,
+            max_steps=self.max_steps,
+            stop_loss=self.stop_loss,
+            bounded=clamp,
         )
+        return [delta.detach() for delta in deltas], len(losses) - 1, float(logs.exp().mean())
 
     def addresses(self, lm: LanguageModel) -> list[Address]:
         """What is trained, in the order of `targets`, each weight before its bias.

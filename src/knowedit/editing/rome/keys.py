@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from knowedit.editing.rome.prefixes import behind
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel, Prompt, Site, batch, capture, locate
 
@@ -19,7 +18,7 @@ BARE = "{}"
 
 
 @torch.no_grad()
-def projection_inputs(lm: LanguageModel, layer: int, prompts: Sequence[Prompt]) -> Tensor:
+def _projection_inputs(lm: LanguageModel, layer: int, prompts: Sequence[Prompt]) -> Tensor:
     """The input of ``mlp_down`` at each prompt's last subject token, ``(prompts, d_in)`` (Eqn. 6)."""
     site = Site(layer, "mlp_down", "input")
     data = batch(lm, prompts)
@@ -39,7 +38,7 @@ def subject_key(
     template: str = BARE,
     separator: str = " ",
 ) -> Tensor:
-    """k* ``(d_in,)``: the mean of `projection_inputs` over the prefixes, summed in float64.
+    """k* ``(d_in,)``: the mean over the prefixes, summed in float64.
 
     Args:
         lm: the unedited model.
@@ -57,5 +56,7 @@ def subject_key(
         raise InputError(
             "no prefixes were given: k* is a mean over at least one text; use [''] for the bare subject"
         )
-    prompts = [locate(lm, template, subject, prefix=behind(prefix, separator)) for prefix in prefixes]
-    return projection_inputs(lm, layer, prompts).double().mean(dim=0)
+    prompts = [
+        locate(lm, template, subject, prefix=f"{prefix}{separator}" if prefix else "") for prefix in prefixes
+    ]
+    return _projection_inputs(lm, layer, prompts).double().mean(dim=0)

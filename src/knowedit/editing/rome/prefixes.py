@@ -37,15 +37,11 @@ class PrefixPlan:
     separator: str = " "
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "lengths", tuple((count, tokens) for count, tokens in self.lengths))
         if any(number < 1 for pair in self.lengths for number in pair) or not (self.lengths or self.empty):
             raise InputError(
                 f"prefixes are planned as {self.lengths}: give pairs of (how many, of how many tokens), each at least 1"
             )
-
-
-def behind(prefix: str, separator: str) -> str:
-    """What stands before a text that is read behind ``prefix``; nothing where the prefix is empty."""
-    return f"{prefix}{separator}" if prefix else ""
 
 
 def sample_prefixes(lm: LanguageModel, plan: PrefixPlan, generator: torch.Generator) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -12,15 +12,14 @@ from torch import Tensor
 from knowedit.bundled import notes
 from knowedit.editing.edit import Edit
 from knowedit.editing.editor import Editor
-from knowedit.editing.provenance import Provenance
+from knowedit.editing.provenance import Provenance, fields_as_json
+from knowedit.editing.rome.diagnostics import diagnose
 from knowedit.editing.rome.insertion import insert
 from knowedit.editing.rome.key_statistics import Statistics, described, resolved
 from knowedit.editing.rome.keys import BARE, subject_key
 from knowedit.editing.rome.prefixes import PrefixPlan, sample_prefixes
-from knowedit.editing.rome.preflight import measure_preflight
 from knowedit.editing.rome.profiles import NUMBERS
 from knowedit.editing.rome.values import Reduction, ValueSettings, optimise_value
-from knowedit.editing.settings import as_tuples, fields_as_json
 from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.linalg import FactorisedMoment
@@ -35,7 +34,7 @@ ConstraintKey = Literal["average", "prompt"]
 class ROME(Editor, ValueSettings):
     """Insert one fact by one rank-one update of one MLP's second matrix (Eqn. 5).
 
-    The key k* is the subject's (Eqn. 6, 7), the value v* makes the model say the new object (Eqn. 8), and the
+    The key k* is the subject's (Eqn. 6, 7), the value v* makes the model predict the new object (Eqn. 8), and the
     update is the least change, measured on the keys of text, after which ``W k* = v* − b``: the matrix has
     a bias b, which no equation of the paper mentions, so b is taken off the value.
 
@@ -135,12 +134,18 @@ class ROME(Editor, ValueSettings):
         return {**fields_as_json(replace(self, statistics=None)), "statistics": described(self.statistics)}
 
     @classmethod
-    def _field(cls, name: str, value: Any) -> Any:
-        if name == "statistics" and isinstance(value, dict):
-            return None  # which they were is known, they themselves are in the model's folder
-        if name == "prefixes" and isinstance(value, dict):
-            return PrefixPlan(**{key: as_tuples(own) for key, own in value.items()})
-        return super()._field(name, value)
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """The editor with these settings; the statistics themselves are not in them and come from the model's folder.
+
+        Raises:
+            InputError: fields that this version does not have.
+        """
+        own = dict(settings)
+        if isinstance(own.get("statistics"), Mapping):
+            del own["statistics"]
+        if isinstance(own.get("prefixes"), Mapping):
+            own["prefixes"] = PrefixPlan(**own["prefixes"])
+        return super().from_settings(own)
 
     def prepared(self, lm: LanguageModel) -> ROME:
         """The same editor with its layer, and with the statistics of that layer, read and factorised.
@@ -197,7 +202,7 @@ class ROME(Editor, ValueSettings):
             lm,
             {projection.address: update},
             provenance=Provenance.of(self, lm, [fact], seed=seed, prefixes=texts),
-            preflight=measure_preflight(projection, update, key, constraint, inserted, factor, value),
+            diagnostics=diagnose(projection, update, key, constraint, inserted, factor, value),
         )
 
     def _layer(self, lm: LanguageModel) -> int:
@@ -238,6 +243,13 @@ class ROME(Editor, ValueSettings):
 
 def _only(facts: Sequence[Fact]) -> Fact:
     if isinstance(facts, Fact) or len(facts) != 1:
-        found = "a bare Fact" if isinstance(facts, Fact) else f"{len(facts)} facts"
-        raise InputError(f"ROME inserts one fact at a time, {found} given: pass a list with one fact")
+        if isinstance(facts, Fact) or not facts:
+            found, advice = (
+                ("a bare Fact" if isinstance(facts, Fact) else "0 facts"),
+                "pass a list with one fact",
+            )
+        else:
+            found = f"{len(facts)} facts"
+            advice = "use FineTuning, whose edit takes several, or join one edit per fact with Edit.combined(edits)"
+        raise InputError(f"ROME inserts one fact at a time, {found} given: {advice}")
     return facts[0]

@@ -1,4 +1,4 @@
-"""The value v* of a new object (Eqn. 8): what the MLP must say at the subject's last token.
+"""The value v* of a new object (Eqn. 8): the output that the MLP must have at the subject's last token.
 
 It is found by gradient descent on an offset δ of the MLP's own output m. A block adds its MLP's output to
 its state, so each step goes on after the edited block, from the recorded state plus δ; and δ stands at the
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from knowedit.editing.rome.prefixes import behind
-from knowedit.errors import NumericalError
+from knowedit.editing.descent import descend
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel, Site, batch, capture, locate, record, replay, target_ids
 
@@ -59,8 +58,7 @@ class ValueSettings:
     prefixed: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Value:
+class Value(NamedTuple):
     """A found v*.
 
     Attributes:
@@ -106,30 +104,24 @@ def optimise_value(
     """
     lm.check_layer(layer)
     used = [prefix for prefix in prefixes if prefix] if settings.prefixed else []
-    problem = _Problem(lm, layer, fact, settings, ["", *(behind(prefix, separator) for prefix in used)])
+    problem = _Problem(lm, layer, fact, settings, ["", *(f"{prefix}{separator}" for prefix in used)])
     # Adam needs more digits than half precision has; the replayed states keep the model's own format.
     delta = torch.zeros_like(problem.start, dtype=torch.float32, requires_grad=True)
-    decay = settings.weight_decay if settings.decay == "adam" else 0.0
-    adam = torch.optim.Adam([delta], lr=settings.learning_rate, weight_decay=decay)
-    losses: list[float] = []
-    with lm.frozen():
-        while True:
-            loss, log_probability = problem.loss(delta)
-            losses.append(loss.item())
-            if not torch.isfinite(loss):
-                raise NumericalError(
-                    f"the loss of v* is {losses[-1]} after {len(losses) - 1} steps for {fact.text!r}: "
-                    "lower the learning rate or use float32"
-                )
-            if losses[-1] <= settings.stop_loss or len(losses) > settings.max_steps:
-                break
-            (delta.grad,) = torch.autograd.grad(loss, [delta])
-            adam.step()
-            problem.shorten(delta)
+    losses, log_probability = descend(
+        lm,
+        [delta],
+        lambda: problem.loss(delta),
+        of=f"v* for {fact.text!r}",
+        learning_rate=settings.learning_rate,
+        max_steps=settings.max_steps,
+        stop_loss=settings.stop_loss,
+        weight_decay=settings.weight_decay if settings.decay == "adam" else 0.0,
+        bounded=lambda: problem.shorten(delta),
+    )
     return Value(
         vector=problem.start + delta.detach().double(),
         start=problem.start,
-        losses=tuple(losses),
+        losses=losses,
         steps=len(losses) - 1,
         probability=log_probability.exp().item(),
     )
@@ -193,7 +185,6 @@ class _Problem:
         terms = edited.exp() * (edited - self.reference)
         return terms.mean() if self.settings.kl_reduction == "mean" else terms.sum()
 
-    @torch.no_grad()
     def shorten(self, delta: Tensor) -> None:
         """Bring δ back into its ball, in place."""
         bound = self.settings.max_offset

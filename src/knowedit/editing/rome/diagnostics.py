@@ -1,18 +1,18 @@
-"""The figures that tell before an edit is used whether it is sound."""
+"""The diagnostics of an update of ROME: figures that tell before it is used whether it is sound."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from knowedit.editing.provenance import Preflight
+from knowedit.editing.provenance import Diagnostics
 from knowedit.editing.rome.values import Value
-from knowedit.editing.updates import edited_weight
 from knowedit.linalg import FactorisedMoment, LowRank
 from knowedit.models import Projection
+from knowedit.models.overlays import rounded
 
 
-def measure_preflight(
+def diagnose(
     projection: Projection,
     update: LowRank,
     key: Tensor,
@@ -20,7 +20,7 @@ def measure_preflight(
     inserted: Tensor,
     factor: FactorisedMoment,
     value: Value,
-) -> Preflight:
+) -> Diagnostics:
     """Measure an update that was just computed.
 
     Args:
@@ -33,11 +33,13 @@ def measure_preflight(
         value: the search for v*.
     """
     old, change = projection.weight.detach().double(), update.materialise(torch.float64)
-    stored = edited_weight(projection, update)
+    weight = projection.parameter.detach()
+    total = weight.double() + projection.to_storage(change.to(weight.device))
+    stored = rounded(projection.path, total, weight.dtype)  # as it will be when the edit is applied
     new = (stored.T if projection.transposed else stored).double()
     moment = torch.from_numpy(factor.matrix).to(old.device)
     held = key if constraint is None else constraint
-    return Preflight(
+    return Diagnostics(
         residual=float((new @ key - inserted).norm() / inserted.norm()),
         divisor=float(held @ update.right[:, 0]),
         relative_change=float(change.norm() / old.norm()),
