@@ -269,3 +269,33 @@ def test_at_most_three_of_the_tensors_that_differ_are_named(fresh_lm, changed, m
 def test_the_place_of_an_update_is_that_of_its_part(family):
     edit = plain_edit(family, {(1, "mlp_up"): dense(family, 1, "mlp_up")})
     assert [place.module for place in edit.places.values()] == [family.projection(1, "mlp_up").path]
+
+
+def test_an_edit_is_one_line_and_a_small_table(edit):
+    shown = repr(edit)
+    assert "\n" not in shown
+    assert len(shown) < 200
+    for part in ("ROME", "'Miles Davis plays the' -> 'piano'", "layer 1 mlp_down rank 1", "norm "):
+        assert part in shown
+    both = Edit.combined([edit, plain_edit_on(edit)])
+    assert " and 1 more" in repr(both)
+    unsound = replace(edit, diagnostics=replace(edit.diagnostics, alignment=0.1))
+    table = replace(
+        unsound, provenance=replace(edit.provenance, facts=(replace(FACT, target_new="<b>"),))
+    )._repr_html_()
+    assert table.startswith("<table>")
+    assert "&lt;b&gt;" in table
+    assert "cosine of only 0.10" in table
+
+
+def plain_edit_on(edit: Edit) -> Edit:
+    """Another edit of the same base."""
+    return replace(edit, provenance=replace(edit.provenance, seed=7))
+
+
+def test_a_handle_says_whether_it_is_applied(fresh_lm):
+    lm = fresh_lm("gpt2")
+    handle = plain_edit(lm, {(1, "mlp_down"): dense(lm, 1, "mlp_down")}).apply(lm)
+    assert repr(handle).endswith("applied)")
+    handle.remove()
+    assert repr(handle).endswith("removed)")

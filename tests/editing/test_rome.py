@@ -149,6 +149,8 @@ def test_bad_requests_are_refused(family, moment):
         PAPER.edit(family, [])
     with pytest.raises(InputError, match="a bare Fact"):
         PAPER.edit(family, FACT)
+    with pytest.raises(InputError, match=r"5 facts given: use FineTuning, .* or join .* with Edit\.combined"):
+        PAPER.edit(family, [FACT] * 5)
     with pytest.raises(InputError, match="no edit layer is known"):
         ROME.paper().edit(family, [FACT])
     with pytest.raises(InputError, match="layers go from 0 to 3"):

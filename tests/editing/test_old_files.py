@@ -1,0 +1,103 @@
+"""Edit files that version 0.1.0 wrote: they load, apply, are saved again, and their settings make the same edit again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+import knowedit
+from knowedit.editing import ROME, Edit, FineTuning, make_editor
+from knowedit.facts import Fact
+from knowedit.linalg import LowRank
+from knowedit.models import LanguageModel, next_token_probabilities
+
+FOLDER = Path(__file__).parents[1] / "data" / "v0.1.0"
+PLAYS = Fact("Zoma Sel", "{} plays the", "cello")
+BORN = Fact("Zoma Sel", "{} was born in", "Ponda")
+FACTS = {
+    "rome": [PLAYS],
+    "rome-october": [PLAYS],
+    "ftl-rank1": [PLAYS],
+    "combined": [PLAYS, PLAYS],
+    "on-top": [BORN],
+}
+
+
+@pytest.fixture(scope="module")
+def lm() -> LanguageModel:
+    return knowedit.load("organism-gpt2")
+
+
+def old(name: str) -> Edit:
+    return Edit.load(FOLDER / f"{name}.safetensors")
+
+
+def parts(edit: Edit) -> dict[object, list[torch.Tensor]]:
+    return {
+        address: [update.left, update.right] if isinstance(update, LowRank) else [update.matrix]
+        for address, update in edit.updates.items()
+    }
+
+
+def same(one: Edit, other: Edit) -> bool:
+    left, right = parts(one), parts(other)
+    return list(left) == list(right) and all(
+        torch.equal(a, b) for address in left for a, b in zip(left[address], right[address], strict=True)
+    )
+
+
+def predicted(lm: LanguageModel, fact: Fact) -> str:
+    return str(lm.tokenizer.decode([int(next_token_probabilities(lm, [fact.text])[0].argmax())])).strip()
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_a_file_loads_and_is_the_same_when_saved_again(name, tmp_path):
+    edit = old(name)
+    assert list(edit.provenance.facts) == FACTS[name]
+    assert 0 < edit.diagnostics.probability <= 1
+    edit.save(tmp_path / "again.safetensors")
+    again = Edit.load(tmp_path / "again.safetensors")
+    assert same(edit, again)
+    assert (again.digest, again.base) == (edit.digest, edit.base)
+    assert (again.provenance, again.diagnostics, again.places) == (
+        edit.provenance,
+        edit.diagnostics,
+        edit.places,
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in FACTS if name != "on-top"])
+def test_a_file_applies_and_the_new_object_is_predicted(name, lm):
+    assert predicted(lm, PLAYS) != "cello"
+    with old(name).applied(lm):
+        assert predicted(lm, PLAYS) == "cello"
+
+
+def test_a_file_on_top_of_another_applies_on_it(lm):
+    with old("rome").applied(lm), old("on-top").applied(lm):
+        assert predicted(lm, PLAYS) == "cello"
+        assert lm.tokenizer.decode(lm.tokenizer(" Ponda").input_ids[:1]).strip() == predicted(lm, BORN)
+
+
+@pytest.mark.parametrize(("name", "profile"), [("rome", "paper"), ("rome-october", "released-2022-10")])
+def test_settings_of_rome_make_the_same_edit_again(name, profile, lm):
+    edit = old(name)
+    editor = ROME.from_settings(edit.provenance.settings)
+    assert editor == make_editor("rome", profile=profile, layer=5)
+    again = editor.edit(lm, list(edit.provenance.facts), seed=edit.provenance.seed)
+    assert again.provenance.prefixes == edit.provenance.prefixes
+    for address, update in edit.updates.items():
+        one, other = again.updates[address].materialise(torch.float64), update.materialise(torch.float64)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert asdict(again.diagnostics) == pytest.approx(asdict(edit.diagnostics), rel=1e-3, abs=1e-6)
+
+
+def test_settings_of_fine_tuning_make_the_same_edit_again(lm):
+    edit = old("ftl-rank1")
+    again = FineTuning.from_settings(edit.provenance.settings).edit(lm, [PLAYS]).compressed(1)
+    for address, update in edit.updates.items():
+        one, other = again.updates[address].materialise(torch.float64), update.materialise(torch.float64)
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
