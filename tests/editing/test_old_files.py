@@ -1,4 +1,4 @@
-"""Edit files that version 0.1.0 wrote: they load, apply, are saved again, and their settings make the same edit again."""
+"""Edit files of version 0.1.0: they load, apply and are saved again, and their settings make the same edit again."""
 
 from __future__ import annotations
 
