@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,10 @@ import torch
 
 import knowedit
 from knowedit.editing import ROME, Edit, FineTuning, make_editor
+from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.linalg import LowRank
-from knowedit.models import LanguageModel, next_token_probabilities
+from knowedit.models import LanguageModel, next_token_probabilities, target_token_log_probabilities
 
 FOLDER = Path(__file__).parents[1] / "data" / "v0.1.0"
 PLAYS = Fact("Zoma Sel", "{} plays the", "cello")
@@ -53,6 +53,11 @@ def predicted(lm: LanguageModel, fact: Fact) -> str:
     return str(lm.tokenizer.decode([int(next_token_probabilities(lm, [fact.text])[0].argmax())])).strip()
 
 
+def chance(lm: LanguageModel, fact: Fact) -> float:
+    (logs,) = target_token_log_probabilities(lm, [(fact.text, fact.target_new)])
+    return float(logs.sum().exp())
+
+
 @pytest.mark.parametrize("name", FACTS)
 def test_a_file_loads_and_is_the_same_when_saved_again(name, tmp_path):
     edit = old(name)
@@ -69,17 +74,29 @@ def test_a_file_loads_and_is_the_same_when_saved_again(name, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", [name for name in FACTS if name != "on-top"])
+@pytest.mark.parametrize("name", ["rome", "rome-october", "combined"])
 def test_a_file_applies_and_the_new_object_is_predicted(name, lm):
-    assert predicted(lm, PLAYS) != "cello"
+    assert predicted(lm, PLAYS) == "trumpet"
     with old(name).applied(lm):
         assert predicted(lm, PLAYS) == "cello"
+    assert predicted(lm, PLAYS) == "trumpet"
 
 
-def test_a_file_on_top_of_another_applies_on_it(lm):
-    with old("rome").applied(lm), old("on-top").applied(lm):
-        assert predicted(lm, PLAYS) == "cello"
-        assert lm.tokenizer.decode(lm.tokenizer(" Ponda").input_ids[:1]).strip() == predicted(lm, BORN)
+def test_a_file_of_rank_one_makes_the_new_object_likelier(lm):
+    """Cut from a whole matrix to rank 1, the edit has lost most of its effect."""
+    before = chance(lm, PLAYS)
+    with old("ftl-rank1").applied(lm):
+        assert chance(lm, PLAYS) > 100 * before
+
+
+def test_a_file_on_top_of_another_applies_on_it_alone(lm):
+    with pytest.raises(InputError, match="was computed on top of"), old("on-top").applied(lm):
+        pass
+    with old("rome").applied(lm):
+        before = chance(lm, BORN)
+        with old("on-top").applied(lm):
+            assert predicted(lm, PLAYS) == "cello"
+            assert chance(lm, BORN) > 10 * before
 
 
 @pytest.mark.parametrize(("name", "profile"), [("rome", "paper"), ("rome-october", "released-2022-10")])
@@ -92,7 +109,9 @@ def test_settings_of_rome_make_the_same_edit_again(name, profile, lm):
     for address, update in edit.updates.items():
         one, other = again.updates[address].materialise(torch.float64), update.materialise(torch.float64)
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
-    assert asdict(again.diagnostics) == pytest.approx(asdict(edit.diagnostics), rel=1e-3, abs=1e-6)
+    assert again.diagnostics.steps == edit.diagnostics.steps
+    assert again.diagnostics.probability == pytest.approx(edit.diagnostics.probability, rel=1e-4)
+    assert again.diagnostics.relative_change == pytest.approx(edit.diagnostics.relative_change, rel=1e-4)
 
 
 def test_settings_of_fine_tuning_make_the_same_edit_again(lm):
