@@ -200,16 +200,6 @@ def test_good_modules_pass(tmp_path: Path) -> None:
     assert violations(tmp_path) == []
 
 
-CIRCLES_STILL_THERE = {
-    "knowedit.editing.application",
-    "knowedit.editing.combination",
-    "knowedit.editing.edit",
-    "knowedit.editing.edit_file",
-    "knowedit.editing.export",
-}
-"""Files of a circle that is known; the list only shrinks."""
-
-
 def modules_of(folder: Path, package: str) -> dict[str, Path]:
     """The dotted name of each module under ``folder``, which holds ``package``."""
     found = {}
@@ -248,7 +238,7 @@ def in_circles(folder: Path, package: str) -> list[str]:
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    assert set(in_circles(SOURCE, "knowedit")) <= CIRCLES_STILL_THERE
+    assert in_circles(SOURCE, "knowedit") == []
     assert in_circles(ROOT / "claims", "claims") == []
 
 
@@ -283,7 +273,7 @@ def test_a_module_that_imports_its_own_package_is_in_a_circle(tmp_path: Path) ->
     assert in_circles(tmp_path, "knowedit") == ["knowedit.models", "knowedit.models.a"]
 
 
-MOST_ENTRIES = {"evaluation": 12, "editing": 13, "tracing": 15, "models": 16, "linalg": 16}
+MOST_ENTRIES = {"evaluation": 12, "editing": 12, "tracing": 15, "models": 16, "linalg": 16}
 MOST_DEFINITIONS, MOST_DATACLASSES = 530, 120
 """The largest numbers allowed; they only go down."""
 
