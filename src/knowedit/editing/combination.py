@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import reduce
 from importlib.metadata import version
 from typing import TypeVar
 
 from knowedit.editing.content import Content
 from knowedit.editing.provenance import COMBINED, Diagnostics, Provenance
-from knowedit.editing.updates import Address, Place, Updates
+from knowedit.editing.updates import Updates
 from knowedit.errors import BaseMismatchError, InputError
 
 E = TypeVar("E", bound=Content)
@@ -19,12 +18,12 @@ E = TypeVar("E", bound=Content)
 def combined(edits: Sequence[E]) -> E:
     """The updates added, address by address; see `Edit.combined`."""
     _check(edits)
-    places: dict[Address, Place] = {}
-    for edit in edits:
-        places |= edit.places
+    updates, places = Updates(edits[0].updates), dict(edits[0].places)
+    for edit in edits[1:]:
+        updates, places = updates.plus(Updates(edit.updates)), places | edit.places
     return replace(
         edits[0],
-        updates=reduce(Updates.plus, (Updates(edit.updates) for edit in edits)),
+        updates=updates,
         places=places,
         provenance=_provenance(edits),
         diagnostics=Diagnostics.worst([edit.diagnostics for edit in edits]),

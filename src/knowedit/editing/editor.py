@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
@@ -20,6 +21,7 @@ from knowedit.facts import Fact
 from knowedit.models import LanguageModel
 
 
+@dataclass(frozen=True)
 class Editor(ABC):
     """The base of editors: frozen dataclasses whose fields are their settings; they never change a model.
 

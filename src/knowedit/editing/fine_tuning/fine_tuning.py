@@ -193,8 +193,9 @@ class FineTuning(Editor):
             return likelihood.loss(dict(zip(names, new, strict=True)))
 
         def clamp() -> None:
-            for delta in deltas if bound is not None else []:
-                delta.clamp_(-bound, bound)
+            if bound is not None:
+                for delta in deltas:
+                    delta.clamp_(-bound, bound)
 
         losses, logs = descend(
             lm,
