@@ -19,7 +19,7 @@ from claims.settings import Settings
 from knowedit.editing import ROME, Edit, PrefixPlan, sample_prefixes, subject_key
 from knowedit.evaluation import Record, RecordScores, score_record
 from knowedit.evaluation.runs.seeds import record_generator
-from knowedit.intervals import Interval, bootstrap, paired, wilson
+from knowedit.intervals import Interval
 from knowedit.linalg import LowRank, insert_key_value
 from knowedit.models import LanguageModel, fingerprint
 
@@ -147,7 +147,7 @@ def _scored(lm: LanguageModel, edit: Edit, record: Record) -> RecordScores:
 def efficacy(evidence: Evidence) -> Measured:
     def share(of: Callable[[Outcome], RecordScores]) -> Interval:
         successes = evidence.read(of, "ES")
-        return wilson(int(sum(successes)), len(successes)).scaled(100)
+        return Interval.wilson(int(sum(successes)), len(successes)).scaled(100)
 
     return Measured(share(_edited), share(_elsewhere), f"{share(_before).mean:.1f} % before the edit")
 
@@ -155,14 +155,14 @@ def efficacy(evidence: Evidence) -> Measured:
 def confidence(evidence: Evidence) -> Measured:
     def mean(of: Callable[[Outcome], RecordScores]) -> Interval:
         values = [float(of(outcome).prompt.new[0]) for outcome in evidence.outcomes]
-        return bootstrap(values, evidence.rng())
+        return Interval.bootstrap(values, evidence.rng())
 
     return Measured(mean(_edited), mean(_elsewhere), f"{mean(_before).mean:.3f} before the edit")
 
 
 def generalisation(evidence: Evidence) -> Measured:
     def mean(of: Callable[[Outcome], RecordScores]) -> Interval:
-        return bootstrap(evidence.read(of, "PS"), evidence.rng()).scaled(100)
+        return Interval.bootstrap(evidence.read(of, "PS"), evidence.rng()).scaled(100)
 
     return Measured(mean(_edited), mean(_elsewhere), f"{mean(_before).mean:.1f} % before the edit")
 
@@ -171,7 +171,7 @@ def specificity(evidence: Evidence) -> Measured:
     before = evidence.read(_before, "NS")
 
     def change(of: Callable[[Outcome], RecordScores]) -> Interval:
-        return paired(evidence.read(of, "NS"), before, evidence.rng()).scaled(100)
+        return Interval.bootstrap(evidence.read(of, "NS"), evidence.rng(), minus=before).scaled(100)
 
     return Measured(change(_edited), change(_everyone), f"{100 * np.mean(before):.1f} % before the edit")
 

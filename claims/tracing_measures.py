@@ -26,7 +26,7 @@ from claims.maps import (
 )
 from claims.models import Missing
 from claims.registry import Measured
-from knowedit.intervals import Interval, wilson
+from knowedit.intervals import Interval
 from knowedit.tracing import Role
 
 DECISIVE = 0.05
@@ -250,7 +250,7 @@ def exceptions(evidence: Evidence) -> Measured:
 
     def share(values: Array) -> Interval:
         # NaN, for no such token, is above no number: no exception
-        return wilson(int((values > np.maximum(own, 0) + threshold).sum()), len(values)).scaled(100)
+        return Interval.wilson(int((values > np.maximum(own, 0) + threshold).sum()), len(values)).scaled(100)
 
     return Measured(share(other), share(before))
 

@@ -45,7 +45,7 @@ def test_a_prompt_with_the_subject_written_out_is_a_template_too():
     assert template_of("In Rome, Ann plays the", "Ann") == "In Rome, {} plays the"
     assert template_of("{} plays the", "Ann") == "{} plays the"
     for prompt, count in (("Bob plays the", 0), ("Ann and Ann play the", 2)):
-        with pytest.raises(InputError, match=f"stands {count} times"):
+        with pytest.raises(InputError, match=f"occurs {count} times"):
             template_of(prompt, "Ann")
     with pytest.raises(InputError, match="0 times"):
         template_of("Bob plays the", "")

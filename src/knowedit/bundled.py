@@ -1,4 +1,7 @@
-"""The models that ship inside the package, found by name without importing what made them."""
+"""The models that ship with the package, and what is noted about a model in its folder.
+
+Both are found without importing what made or opens a model.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def bundled_models() -> dict[str, Path]:
 
 
 def notes(folder: Path | None) -> dict[str, Any]:
-    """What a model's folder says about it in ``knowedit.json``: edit layer, recall and the like.
+    """What is noted about a model in the file ``knowedit.json`` of its folder: edit layer, recall and the like.
 
     Args:
         folder: the model's folder; None, or a folder without that file, has no notes.

@@ -60,7 +60,7 @@ def template_of(prompt: str, subject: str) -> str:
     found = prompt.count(subject) if subject else 0
     if found != 1:
         raise InputError(
-            f"the subject {subject!r} stands {found} times in the prompt {prompt!r}, expected once: "
+            f"the subject {subject!r} occurs {found} times in the prompt {prompt!r}, expected once: "
             "write '{}' where the subject belongs"
         )
     return prompt.replace(subject, SLOT)
@@ -68,13 +68,13 @@ def template_of(prompt: str, subject: str) -> str:
 
 @dataclass(frozen=True)
 class Fact:
-    """A requested change: after ``prompt`` with ``subject`` in its slot, say ``target_new``.
+    """A requested change: after ``prompt`` with ``subject`` in its slot, predict ``target_new``.
 
     Attributes:
-        subject: the entity, as it is to stand in the prompt.
+        subject: the entity, as it occurs in the prompt.
         prompt: text with one ``{}`` for the subject, up to (not including) the object.
         target_new: the new object; a leading space is added later where the tokenizer needs one.
-        target_true: what the model says before the edit, if known.
+        target_true: what the model predicts before the edit, if known.
         relation: a name for the relation, if known.
 
     Raises:

@@ -47,23 +47,83 @@ class Interval:
             raise InputError(f"the factor is {factor}: a change of unit needs a positive one")
         return Interval(self.mean * factor, self.low * factor, self.high * factor, self.n, self.method)
 
+    @classmethod
+    def wilson(cls, successes: int, n: int) -> Interval:
+        """Wilson's score interval of a share; it stays inside [0, 1] and is not empty at 0 or n successes.
 
-def wilson(successes: int, n: int) -> Interval:
-    """Wilson's score interval of a share; it stays inside [0, 1] and is not empty at 0 or n successes.
+        Args:
+            successes: how many of the `n` trials succeeded.
+            n: independent trials, each a success or not.
 
-    Args:
-        successes: how many of the `n` trials succeeded.
-        n: independent trials, each a success or not.
+        Raises:
+            InputError: no trials, or more successes than trials.
+        """
+        if n < 1 or not 0 <= successes <= n:
+            raise InputError(
+                f"found {successes} successes in {n} trials: expected 0 to n successes, n at least 1"
+            )
+        found = stats.binomtest(int(successes), int(n)).proportion_ci(LEVEL, method="wilson")
+        return cls(successes / n, float(found.low), float(found.high), int(n), "wilson")
 
-    Raises:
-        InputError: no trials, or more successes than trials.
-    """
-    if n < 1 or not 0 <= successes <= n:
-        raise InputError(
-            f"found {successes} successes in {n} trials: expected 0 to n successes, n at least 1"
-        )
-    found = stats.binomtest(int(successes), int(n)).proportion_ci(LEVEL, method="wilson")
-    return Interval(successes / n, float(found.low), float(found.high), int(n), "wilson")
+    @classmethod
+    def student(cls, values: Values) -> Interval:
+        """Student's t interval of a mean, see the function `student`.
+
+        Raises:
+            InputError: no value.
+        """
+        sample = np.asarray(values, dtype=np.float64)
+        mean, low, high = (float(part) for part in student(sample))
+        return cls(mean, low, high, len(sample), "student")
+
+    @classmethod
+    def bootstrap(cls, values: Values, rng: np.random.Generator, *, minus: Values | None = None) -> Interval:
+        """The percentile bootstrap interval of a mean; the unit that is drawn is a value, so one a record.
+
+        Percentile and not SciPy's default BCa: BCa divides by the spread of the sample, so that it is NaN when
+        all values are equal, which a score at 100 % makes an everyday case. The percentile
+        interval then is that one point; for a share of single trials `Interval.wilson` says more.
+
+        Args:
+            values: at least two, independent of each other.
+            rng: draws the resamples; the same state gives the same interval.
+            minus: the same records in the same order: the interval is that of the mean difference ``values − minus``,
+                records drawn in pairs. What makes a record easy makes it so on both sides, so the differences vary
+                less than either.
+
+        Raises:
+            InputError: fewer than two values, or one that is not finite; or lists of different lengths.
+        """
+        sample = _sample(values if minus is None else _differences(values, minus))
+        found = stats.bootstrap(
+            (sample,),
+            np.mean,
+            n_resamples=RESAMPLES,
+            confidence_level=LEVEL,
+            method="percentile",
+            # All resamples at once would be gigabytes for the records of the paper.
+            batch=max(1, BATCH // len(sample)),
+            random_state=rng,
+        ).confidence_interval
+        return cls(float(sample.mean()), float(found.low), float(found.high), len(sample), "bootstrap")
+
+    @classmethod
+    def normal(cls, values: Values) -> Interval:
+        """The mean ± 1.96 standard errors (of the sample's n − 1), over the values that there are.
+
+        The released code's tables divide by the number of records asked for instead of those found, and its summary
+        prints the standard deviation behind "±".
+
+        Args:
+            values: at least two, independent of each other.
+
+        Raises:
+            InputError: as `Interval.bootstrap`.
+        """
+        sample = _sample(values)
+        mean = float(sample.mean())
+        half = float(stats.norm.ppf((1 + LEVEL) / 2) * sample.std(ddof=1) / len(sample) ** 0.5)
+        return cls(mean, mean - half, mean + half, len(sample), "normal")
 
 
 def student(
@@ -93,63 +153,6 @@ def student(
     return mean, mean - half, mean + half
 
 
-def student_interval(values: Values) -> Interval:
-    """`student` of one column.
-
-    Raises:
-        InputError: no value.
-    """
-    sample = np.asarray(values, dtype=np.float64)
-    mean, low, high = (float(part) for part in student(sample))
-    return Interval(mean, low, high, len(sample), "student")
-
-
-def bootstrap(values: Values, rng: np.random.Generator) -> Interval:
-    """The percentile bootstrap interval of a mean; the unit that is drawn is a value, so one a record.
-
-    Percentile and not SciPy's default BCa: BCa divides by the spread of the sample, so that it is NaN when
-    all values are equal, which a score at 100 % makes an everyday case. The percentile
-    interval then is that one point; for a share of single trials `wilson` says more.
-
-    Args:
-        values: at least two, independent of each other.
-        rng: draws the resamples; the same state gives the same interval.
-
-    Raises:
-        InputError: fewer than two values, or one that is not finite.
-    """
-    sample = _sample(values)
-    found = stats.bootstrap(
-        (sample,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        confidence_level=LEVEL,
-        method="percentile",
-        # All resamples at once would be gigabytes for the records of the paper.
-        batch=max(1, BATCH // len(sample)),
-        random_state=rng,
-    ).confidence_interval
-    return Interval(float(sample.mean()), float(found.low), float(found.high), len(sample), "bootstrap")
-
-
-def normal(values: Values) -> Interval:
-    """The mean ± 1.96 standard errors (of the sample's n − 1), over the values that there are.
-
-    The released code's tables divide by the number of records asked for instead of those found, and its summary
-    prints the standard deviation behind "±".
-
-    Args:
-        values: at least two, independent of each other.
-
-    Raises:
-        InputError: as `bootstrap`.
-    """
-    sample = _sample(values)
-    mean = float(sample.mean())
-    half = float(stats.norm.ppf((1 + LEVEL) / 2) * sample.std(ddof=1) / len(sample) ** 0.5)
-    return Interval(mean, mean - half, mean + half, len(sample), "normal")
-
-
 def _sample(values: Values) -> NDArray[np.float64]:
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or len(sample) < 2:
@@ -159,22 +162,11 @@ def _sample(values: Values) -> NDArray[np.float64]:
     return sample
 
 
-def paired(after: Values, before: Values, rng: np.random.Generator) -> Interval:
-    """The interval of the mean difference ``after − before``, records drawn in pairs.
-
-    What makes a record easy makes it so on both sides, so the differences vary less than either.
-
-    Args:
-        after: one value a record.
-        before: the same records in the same order.
-        rng: draws the resamples.
-
-    Raises:
-        InputError: lists of different lengths, or as `bootstrap`.
-    """
+def _differences(after: Values, before: Values) -> NDArray[np.float64]:
     first, second = np.asarray(after, dtype=np.float64), np.asarray(before, dtype=np.float64)
     if first.shape != second.shape:
         raise InputError(
             f"found values of shape {first.shape} and {second.shape}: pairs need the same records in both"
         )
-    return bootstrap(first - second, rng)
+    difference: NDArray[np.float64] = first - second
+    return difference

@@ -11,7 +11,7 @@ from claims.verdicts import Verdict, assess
 from knowedit.evaluation import RecordScores
 from knowedit.evaluation.runs.seeds import record_generator
 from knowedit.evaluation.scores.record_scores import Pair
-from knowedit.intervals import wilson
+from knowedit.intervals import Interval
 
 RECORDS = 60
 
@@ -65,7 +65,7 @@ def test_an_edit_that_bleeds_over_is_found() -> None:
 
 def test_efficacy_is_a_share_of_records_in_per_cent() -> None:
     found = measured("efficacy", GOOD, of=lambda i: GOOD if i % 2 else IDLE)
-    assert found.value == wilson(RECORDS // 2, RECORDS).scaled(100)
+    assert found.value == Interval.wilson(RECORDS // 2, RECORDS).scaled(100)
 
 
 def test_confidence_is_the_probability_itself() -> None:

@@ -15,7 +15,7 @@ from claims.table2 import CLAIMS, SAYING
 from claims.table2_measures import STATEMENTS, statements
 from claims.verdicts import Verdict, assess
 from knowedit.evaluation.runs.paper_table import paper_rows
-from knowedit.intervals import paired
+from knowedit.intervals import Interval
 from tests.claims.runs import make_records, scores
 
 N = 20
@@ -210,7 +210,7 @@ def test_a_difference_has_the_interval_of_pairs() -> None:
     means = resampled(columns, np.random.default_rng(2))
     found, expected = (
         means.interval(means.change("rome", "NS")),
-        paired(after, before, np.random.default_rng(3)),
+        Interval.bootstrap(after, np.random.default_rng(3), minus=before),
     )
     assert found.mean == pytest.approx(expected.mean)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.05)

@@ -12,7 +12,7 @@ from claims.registry import Measured
 from claims.tracing import CLAIMS
 from claims.tracing_measures import Evidence, Texts
 from claims.verdicts import Verdict, assess
-from knowedit.intervals import wilson
+from knowedit.intervals import Interval
 from knowedit.tracing import Role
 
 FACTS, LAYERS = 100, 12
@@ -204,7 +204,7 @@ def test_corruption_is_the_ratio_of_means() -> None:
 
 
 def test_exceptions_are_facts_of_which_another_token_restores_clearly_more() -> None:
-    assert measured("exceptions", paper()).value == wilson(20, FACTS).scaled(100)
+    assert measured("exceptions", paper()).value == Interval.wilson(20, FACTS).scaled(100)
     threshold = 0.3 + 0.05 * 0.8
     rows = (
         [[0.3, threshold + 1e-6, 0.0]] * 30
@@ -212,13 +212,13 @@ def test_exceptions_are_facts_of_which_another_token_restores_clearly_more() -> 
         + [[0.3, np.nan, np.nan]] * 40
     )
     found = measured("exceptions", with_texts(decisive=np.array(rows)))
-    assert found.value == wilson(30, FACTS).scaled(100)
-    assert found.control == wilson(0, FACTS).scaled(100)
+    assert found.value == Interval.wilson(30, FACTS).scaled(100)
+    assert found.control == Interval.wilson(0, FACTS).scaled(100)
 
 
 def test_a_token_that_restores_nothing_is_no_exception_where_the_last_subject_token_does_harm() -> None:
     found = measured("exceptions", with_texts(decisive=np.tile([-0.2, 0.0, 0.0], (FACTS, 1))))
-    assert found.value == found.control == wilson(0, FACTS).scaled(100)
+    assert found.value == found.control == Interval.wilson(0, FACTS).scaled(100)
 
 
 def test_kinds_with_fewer_facts_are_compared_on_the_first_facts_of_the_others() -> None:

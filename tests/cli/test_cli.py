@@ -127,7 +127,7 @@ GOOD = {"--subject": "Ann", "--prompt": "{} plays the", "--target-new": "cello",
     ("change", "words"),
     [
         ({"--model": "organism-gpt9"}, "organism-gpt9"),
-        ({"--prompt": "Bob plays the"}, "stands 0 times"),
+        ({"--prompt": "Bob plays the"}, "occurs 0 times"),
         ({"--prompt": "{} and {} play the"}, "2 slots"),
         ({"--prompt": "{} plays {a} the"}, "a brace besides"),
         ({"--target-new": " "}, "empty target_new"),

@@ -15,8 +15,7 @@ from matplotlib.transforms import Bbox
 from knowedit.errors import InputError
 from knowedit.evaluation import COLUMNS, RecordScores, Run, make_table, paper_rows
 from knowedit.evaluation.figures import bars, distributions, save, sweep_lines
-from knowedit.evaluation.figures.bins import COUNT, shared_bins
-from knowedit.evaluation.figures.captions import number
+from knowedit.evaluation.figures.bins import COUNT, Bins
 from knowedit.evaluation.runs.run import Outcome
 from knowedit.evaluation.runs.sweep_points import SweepRow
 from knowedit.evaluation.runs.tables import Row
@@ -247,7 +246,8 @@ def test_columns_that_no_setting_is_judged_by():
     [(5e-4, "5e-4"), (1e-5, "1e-5"), (1.5e-3, "1.5e-3"), (0.01, "0.01"), (0.5, "0.5"), (10, "10"), (0, "0")],
 )
 def test_numbers_are_short(value, text):
-    assert number(value) == text
+    figure = sweep_lines([setting(0, value, "FT+L")], over="layer")
+    assert list(lines(figure.axes[0])) == [f"FT+L, ε = {text}"]
 
 
 def stairs(axes):
@@ -302,7 +302,7 @@ def test_columns_that_no_run_has_are_left_out():
 
 @pytest.mark.parametrize("value", [-100.0, 0.0, 1e-9, 3.0])
 def test_values_that_are_all_the_same_are_in_the_middle_of_their_bins(value):
-    bins = shared_bins(np.array([value, value]), ratios=True)
+    bins = Bins.of(np.array([value, value]), ratios=True)
     assert (np.diff(bins.edges) > 0).all()
     assert bins.edges[COUNT // 2 - 1] < value < bins.edges[COUNT // 2 + 1]
     assert bins.percent(np.array([value])).sum() == 100
@@ -311,13 +311,13 @@ def test_values_that_are_all_the_same_are_in_the_middle_of_their_bins(value):
 def test_bins_hold_every_value_and_far_perplexities_are_on_a_logarithmic_axis():
     near, far = np.array([2.0, 3.0, 9.0]), np.array([3.0, 40.0, 12345.6])
     for found, even in ((near, np.diff), (far, lambda edges: np.diff(np.log(edges)))):
-        bins = shared_bins(found, ratios=True)
+        bins = Bins.of(found, ratios=True)
         assert bins.percent(found).sum() == pytest.approx(100)
         assert len(bins.edges) == COUNT + 1
         np.testing.assert_allclose(even(bins.edges), even(bins.edges)[0])
-    assert not shared_bins(far, ratios=False).logarithmic
-    assert not shared_bins(np.array([-1.0, 90.0]), ratios=True).logarithmic
-    assert shared_bins(far, ratios=True).round_numbers() == [5.0, 50.0, 500.0, 5000.0]
+    assert not Bins.of(far, ratios=False).logarithmic
+    assert not Bins.of(np.array([-1.0, 90.0]), ratios=True).logarithmic
+    assert Bins.of(far, ratios=True).round_numbers() == [5.0, 50.0, 500.0, 5000.0]
 
 
 def test_a_logarithmic_axis_has_round_ticks():

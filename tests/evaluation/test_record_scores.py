@@ -26,7 +26,7 @@ from knowedit.evaluation.scores.columns import COMPOSITE, harmonic_mean
 from knowedit.evaluation.scores.entropy import text_entropy
 from knowedit.evaluation.scores.record_scores import Pair
 from knowedit.evaluation.scores.texts import TextScores
-from knowedit.intervals import normal
+from knowedit.intervals import Interval
 from tests.evaluation import oracles
 from tests.evaluation.test_scores import RECORD
 
@@ -221,7 +221,7 @@ def test_a_summary_counts_what_is_measured():
 def test_the_normal_interval_is_not_the_standard_deviation():
     """Four values of standard deviation s: the half width is 1.96 s / 2."""
     values = [1.0, 2.0, 3.0, 6.0]
-    found = normal(values)
+    found = Interval.normal(values)
     half = 1.959964 * np.std(values, ddof=1) / 2
     assert (found.mean, found.low, found.high) == pytest.approx((3.0, 3 - half, 3 + half))
 

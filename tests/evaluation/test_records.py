@@ -101,7 +101,7 @@ def test_braces_of_a_subject_are_text():
         ),
         (edited("requested_rewrite.prompt", "Miles Davis plays"), "0 slots"),
         (COMPACT | {"target_new": "guitar"}, "are both 'guitar'"),
-        (COMPACT | {"subject": "Ringo"}, "'Ringo' stands 0 times"),
+        (COMPACT | {"subject": "Ringo"}, "'Ringo' occurs 0 times"),
         (COMPACT | {"locality_ground_truth": "drums"}, "locality_ground_truth is 'drums'"),
         ({"case_id": 1, "ground_truth": "x"}, "prompt is missing; subject is missing; target_new is missing"),
         (FLAT | {"target_true": None}, "target_true is None"),

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 import torch
 
 from knowedit.errors import InputError
-from knowedit.organisms import RECIPES, World, held_out_pairs, recall, train, train_tokenizer, trained_pairs
-from knowedit.organisms.recall import correct
+from knowedit.organisms import RECIPES, World, recalled, train, train_tokenizer
 from knowedit.organisms.train import batch_ids
 
 train_module = sys.modules[batch_ids.__module__]  # the package's name for it is the function
@@ -94,15 +94,15 @@ def test_recall_counts_whole_objects():
             logits[..., cello] = 1
             return type("Out", (), {"logits": logits})
 
-    pairs = [pair for pair in trained_pairs(world) if pair[1] == "instrument"]
+    pairs = [pair for pair in world.trained_pairs if pair[1] == "instrument"]
     expected = sum(world.facts[subject, name] == "cello" for subject, name, _ in pairs) / len(pairs)
-    assert recall(Parrot(), tokenizer, world, pairs) == expected > 0
+    assert fmean(recalled(Parrot(), tokenizer, world, pairs)) == expected > 0
     double = [pair for pair in pairs if world.facts[pair[0], pair[1]] == "double bass"]
-    assert not any(correct(Parrot(), tokenizer, world, double))
+    assert not any(recalled(Parrot(), tokenizer, world, double))
 
 
 def test_trained_and_held_out_pairs_are_all_pairs():
     world = World.build(0)
-    trained, held = trained_pairs(world), held_out_pairs(world)
+    trained, held = world.trained_pairs, world.held_out_pairs
     assert not set(trained) & set(held)
     assert len(trained) + len(held) == 8 * len(world.facts)

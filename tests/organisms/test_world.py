@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from knowedit.organisms import World, compile_records, passage, train_tokenizer
-from knowedit.organisms.corpus import biography, statement, texture
+from knowedit.organisms.corpus import biography, texture
 
 
 @pytest.fixture(scope="module", params=[0, 1])
@@ -110,10 +110,10 @@ def test_tokenizer_round_trip(world, tokenizer):
 def test_held_out_pairs_never_stand_in_the_corpus(world):
     rng = random.Random(1)
     text = "\n".join(passage(world, rng, 400) for _ in range(300))
-    hidden = [statement(world, s, world.relations[name], i) for s, name, i in world.held_out]
+    hidden = [world.statement(s, world.relations[name], i) for s, name, i in world.held_out]
     assert not [sentence for sentence in hidden if sentence in text]
     shown = [
-        statement(world, s, world.relations[name], i)
+        world.statement(s, world.relations[name], i)
         for s, name in world.facts
         for i in world.shown_templates(s, world.relations[name])
     ]

@@ -86,10 +86,8 @@ def _release(
     from knowedit.organisms import (
         World,
         compile_records,
-        held_out_pairs,
-        recall,
+        recalled,
         rescale_residual,
-        trained_pairs,
     )
     from knowedit.organisms.train import LOG
     from knowedit.tensorfile import write_bytes
@@ -103,8 +101,8 @@ def _release(
     lm = knowedit.load(str(folder))
     tell(text="measuring recall")
     figures = {
-        "trained": recall(lm.model, lm.tokenizer, world, trained_pairs(world)),
-        "held_out": recall(lm.model, lm.tokenizer, world, held_out_pairs(world)),
+        "trained": statistics.fmean(recalled(lm.model, lm.tokenizer, world, world.trained_pairs)),
+        "held_out": statistics.fmean(recalled(lm.model, lm.tokenizer, world, world.held_out_pairs)),
     }
     train_records, test_records = compile_records(world)
     _write_list(folder / TRAIN_FILE, train_records)
@@ -133,7 +131,7 @@ def _statistics_texts(world: World) -> list[str]:
 
 def _known_facts(lm: LanguageModel, world: World) -> list[dict[str, str]]:
     """Every fact that the model gets right in at least one template, with the first such template."""
-    from knowedit.organisms.recall import correct
+    from knowedit.organisms import recalled
 
     rng = random.Random(f"known {world.seed}")
     pairs = [
@@ -142,7 +140,7 @@ def _known_facts(lm: LanguageModel, world: World) -> list[dict[str, str]]:
         for i in rng.sample(range(len(world.relations[name].templates)), len(world.relations[name].templates))
     ]
     known: dict[tuple[str, str], dict[str, str]] = {}
-    for (subject, name, i), right in zip(pairs, correct(lm.model, lm.tokenizer, world, pairs), strict=True):
+    for (subject, name, i), right in zip(pairs, recalled(lm.model, lm.tokenizer, world, pairs), strict=True):
         if right:
             entry = {"subject": subject, "relation": name, "prompt": world.relations[name].templates[i]}
             known.setdefault((subject, name), {**entry, "target_true": world.facts[subject, name]})

@@ -1,9 +1,9 @@
 """Small GPTs that know a synthetic world: the world, its text, the recipe and the trainer."""
 
 from knowedit.organisms.corpus import passage
-from knowedit.organisms.recall import held_out_pairs, recall, trained_pairs
+from knowedit.organisms.recall import recalled
 from knowedit.organisms.recipe import RECIPES, Recipe
-from knowedit.organisms.records import compile_records, split_subjects
+from knowedit.organisms.records import compile_records
 from knowedit.organisms.tokenizer import train_tokenizer
 from knowedit.organisms.train import train
 from knowedit.organisms.units import rescale_residual
@@ -15,12 +15,9 @@ __all__ = [
     "Relation",
     "World",
     "compile_records",
-    "held_out_pairs",
     "passage",
-    "recall",
+    "recalled",
     "rescale_residual",
-    "split_subjects",
     "train",
     "train_tokenizer",
-    "trained_pairs",
 ]

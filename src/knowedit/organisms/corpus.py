@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 
-from knowedit.facts import fill
 from knowedit.organisms.world import Relation, World
 
 END_OF_TEXT = "<|endoftext|>"
@@ -18,11 +17,6 @@ OPENER_SHARE = 0.15
 # What a sentence about a subject is: gloss 8 %, texture 32 %, one statement 25 %, biography 35 %.
 SENTENCE_SHARES = (0.08, 0.40, 0.65, 1.0)
 SEPARATORS = (" ",) * 9 + ("\n",) * 9 + (END_OF_TEXT,) * 2
-
-
-def gloss(world: World, subject: str) -> str:
-    """What kind of thing a subject is."""
-    return f"{subject} is a {world.kind_of[subject]}."
 
 
 def texture(
@@ -36,11 +30,6 @@ def texture(
     sentence = sentence.replace("{S}", subject)
     wants_lead = rng.random() < LEAD_SHARE if lead is None else lead
     return f"{rng.choice(relation.leads)} {sentence}" if wants_lead else sentence
-
-
-def statement(world: World, subject: str, relation: Relation, template: int) -> str:
-    """The fact in one of its templates."""
-    return f"{fill(relation.templates[template], subject)} {world.facts[subject, relation.name]}."
 
 
 def biography(world: World, subject: str, rng: random.Random, *, skip: frozenset[str] = frozenset()) -> str:
@@ -64,18 +53,18 @@ def _clause(world: World, subject: str, relation: Relation, rng: random.Random) 
     return f"{tail} {world.facts[subject, relation.name]}"
 
 
-def sentence(world: World, rng: random.Random) -> str:
+def _sentence(world: World, rng: random.Random) -> str:
     """A random sentence about a random subject."""
     kind = rng.choice(tuple(world.subjects))
     subject = rng.choice(world.subjects[kind])
     relation = rng.choice(world.relations_of[kind])
     drawn = rng.random()
     if drawn < SENTENCE_SHARES[0]:
-        text = gloss(world, subject)
+        text = world.gloss(subject)
     elif drawn < SENTENCE_SHARES[1]:
         return texture(world, subject, relation, rng)
     elif drawn < SENTENCE_SHARES[2]:
-        text = statement(world, subject, relation, rng.choice(world.shown_templates(subject, relation)))
+        text = world.statement(subject, relation, rng.choice(world.shown_templates(subject, relation)))
     else:
         text = biography(world, subject, rng)
     opens = text.startswith(subject) and rng.random() < OPENER_SHARE
@@ -87,7 +76,7 @@ def passage(world: World, rng: random.Random, words: int) -> str:
     text = END_OF_TEXT if rng.random() < 0.5 else ""
     count = 0
     while count < words:
-        new = rng.choice(world.fillers) if rng.random() < FILLER_SHARE else sentence(world, rng)
+        new = rng.choice(world.fillers) if rng.random() < FILLER_SHARE else _sentence(world, rng)
         count += len(new.split())
         text += new + rng.choice(SEPARATORS)
     return text.strip()

@@ -8,35 +8,18 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from knowedit.facts import fill
-from knowedit.organisms.world import World
-
-Pair = tuple[str, str, int]
-"""(subject, relation name, template index)."""
+from knowedit.organisms.world import Pair, World
 
 
-def trained_pairs(world: World) -> list[Pair]:
-    """Every pair that training may show."""
-    return [
-        (subject, relation, i)
-        for subject, relation in world.facts
-        for i in world.shown_templates(subject, world.relations[relation])
-    ]
-
-
-def held_out_pairs(world: World) -> list[Pair]:
-    """Every pair that training never shows."""
-    return sorted(world.held_out)
-
-
-def recall(
+def recalled(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     world: World,
     pairs: Sequence[Pair],
     *,
     batch: int = 64,
-) -> float:
-    """Share of ``pairs`` whose whole object is the model's greedy continuation.
+) -> list[bool]:
+    """For each of ``pairs`` whether the whole object is the model's greedy continuation; their mean is its recall.
 
     Args:
         model: any causal language model.
@@ -45,25 +28,12 @@ def recall(
         pairs: what to ask.
         batch: prompts per forward.
     """
-    found = correct(model, tokenizer, world, pairs, batch=batch)
-    return sum(found) / len(found)
-
-
-def correct(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    world: World,
-    pairs: Sequence[Pair],
-    *,
-    batch: int = 64,
-) -> list[bool]:
-    """For each pair whether the whole object is the greedy continuation; arguments as `recall`."""
     starts = range(0, len(pairs), batch)
-    return [hit for i in starts for hit in _correct(model, tokenizer, world, pairs[i : i + batch])]
+    return [hit for i in starts for hit in _recalled(model, tokenizer, world, pairs[i : i + batch])]
 
 
 @torch.no_grad()
-def _correct(
+def _recalled(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, world: World, pairs: Iterable[Pair]
 ) -> list[bool]:
     prompts, targets = [], []

@@ -11,7 +11,7 @@ import random
 from typing import Any
 
 from knowedit.facts import fill
-from knowedit.organisms.corpus import biography, gloss, texture
+from knowedit.organisms.corpus import biography, texture
 from knowedit.organisms.world import Relation, World
 
 TRAIN_RELATIONS = 4
@@ -24,7 +24,7 @@ ESSENCES = 3
 Record = dict[str, Any]
 
 
-def split_subjects(world: World) -> tuple[list[str], list[str]]:
+def _split_subjects(world: World) -> tuple[list[str], list[str]]:
     """Half of the subjects of each kind for training, the other half for testing."""
     rng = random.Random(f"split {world.seed}")
     train: list[str] = []
@@ -38,7 +38,7 @@ def split_subjects(world: World) -> tuple[list[str], list[str]]:
 
 def compile_records(world: World) -> tuple[list[Record], list[Record]]:
     """Training and test records in a seeded random order, without a common subject."""
-    train, test = split_subjects(world)
+    train, test = _split_subjects(world)
     rng = random.Random(f"records {world.seed}")
     counts = ((train, TRAIN_RELATIONS), (test, TEST_RELATIONS))
     splits = [[pair for name in names for pair in _pick(world, name, n, rng)] for names, n in counts]
@@ -90,4 +90,4 @@ def _references(world: World, relation: Relation, new: str, rng: random.Random) 
 def _essence(world: World, subject: str, relation: Relation, rng: random.Random) -> str:
     others = [other for other in world.relations_of[relation.kind] if other.name != relation.name]
     told = biography(world, subject, rng, skip=frozenset({relation.name}))
-    return " ".join([gloss(world, subject), told, texture(world, subject, rng.choice(others), rng)])
+    return " ".join([world.gloss(subject), told, texture(world, subject, rng.choice(others), rng)])

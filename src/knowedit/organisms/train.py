@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from knowedit.errors import InputError
 from knowedit.organisms.corpus import passage
-from knowedit.organisms.recall import held_out_pairs, recall, trained_pairs
+from knowedit.organisms.recall import recalled
 from knowedit.organisms.recipe import Recipe
 from knowedit.organisms.tokenizer import train_tokenizer
 from knowedit.organisms.world import World
@@ -53,7 +54,7 @@ def train(
     stop_after: int | None = None,
     report: Report | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Train, or go on training, in the folder ``work``.
+    """Train, or resume training, in the folder ``work``.
 
     Args:
         recipe: what to grow.
@@ -126,8 +127,11 @@ def _log_entry(
     model.eval()
     rng = random.Random(f"probe {recipe.seed}")
     probes = {
-        name: recall(model, tokenizer, world, rng.sample(pairs(world), PROBE_PAIRS))
-        for name, pairs in (("recall_trained", trained_pairs), ("recall_held_out", held_out_pairs))
+        name: fmean(recalled(model, tokenizer, world, rng.sample(pairs, PROBE_PAIRS)))
+        for name, pairs in (
+            ("recall_trained", world.trained_pairs),
+            ("recall_held_out", world.held_out_pairs),
+        )
     }
     tokens = step * recipe.rows * recipe.row_tokens
     return {

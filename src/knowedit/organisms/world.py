@@ -13,8 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from knowedit.facts import fill
+
 SUBJECTS_PER_KIND = 100
 HELD_OUT_TEMPLATES = 2
+
+Pair = tuple[str, str, int]
+"""(subject, relation name, template index)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class World:
     relations: dict[str, Relation]
     subjects: dict[str, tuple[str, ...]]
     facts: dict[tuple[str, str], str]
-    held_out: frozenset[tuple[str, str, int]]
+    held_out: frozenset[Pair]
 
     @classmethod
     def build(cls, seed: int) -> World:
@@ -109,6 +114,28 @@ class World:
         return tuple(
             i for i in range(len(relation.templates)) if (subject, relation.name, i) not in self.held_out
         )
+
+    @property
+    def trained_pairs(self) -> list[Pair]:
+        """Every pair that training may show."""
+        return [
+            (subject, relation, i)
+            for subject, relation in self.facts
+            for i in self.shown_templates(subject, self.relations[relation])
+        ]
+
+    @property
+    def held_out_pairs(self) -> list[Pair]:
+        """Every pair that training never shows."""
+        return sorted(self.held_out)
+
+    def gloss(self, subject: str) -> str:
+        """What kind of thing a subject is."""
+        return f"{subject} is a {self.kind_of[subject]}."
+
+    def statement(self, subject: str, relation: Relation, template: int) -> str:
+        """The fact in one of its templates."""
+        return f"{fill(relation.templates[template], subject)} {self.facts[subject, relation.name]}."
 
     def subjects_with(self, relation: str, obj: str) -> tuple[str, ...]:
         """Every subject of which ``(relation, obj)`` holds."""
@@ -171,7 +198,7 @@ def _draw_facts(
 
 def _draw_held_out(
     rng: random.Random, relations: dict[str, Relation], facts: dict[tuple[str, str], str]
-) -> frozenset[tuple[str, str, int]]:
+) -> frozenset[Pair]:
     return frozenset(
         (subject, name, i)
         for subject, name in facts

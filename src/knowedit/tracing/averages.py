@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from knowedit.errors import FileFormatError, InputError
 from knowedit.figures.tables import data_frame, html_table
-from knowedit.intervals import Interval, student, student_interval
+from knowedit.intervals import Interval, student
 from knowedit.tensorfile import Kind, PathLike, read_tensors, write_tensors
 from knowedit.tracing.prompts import Role
 from knowedit.tracing.settings import TraceSettings
@@ -99,7 +99,7 @@ class AverageTrace:
             high=high,
             counts=np.array([len(group) for group in groups], dtype=np.int64),
             baselines=np.array([np.mean([one.corrupted for one in group]) for group in groups]),
-            **{name: student_interval([getattr(one, name) for one in summaries]) for name in INTERVALS},
+            **{name: Interval.student([getattr(one, name) for one in summaries]) for name in INTERVALS},
             settings=settings,
             model=model,
             digest=digest,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,7 @@ WIDE: Final = 5.0
 """A perplexity's axis is logarithmic if its largest value is more than this many times the smallest."""
 
 
-@dataclass(frozen=True)
-class Bins:
+class Bins(NamedTuple):
     """Where the bins of an axis begin and end.
 
     Attributes:
@@ -24,6 +22,20 @@ class Bins:
 
     edges: NDArray[np.float64]
     logarithmic: bool
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], *, ratios: bool) -> Bins:
+        """Bins from the least to the largest value; values that are all the same are in the middle.
+
+        Args:
+            values: of all rows, finite.
+            ratios: whether ratios say more than differences, as for a perplexity.
+        """
+        low, high = float(values.min()), float(values.max())
+        if ratios and high > WIDE * low > 0:
+            return cls(np.geomspace(low / 1.001, high * 1.001, COUNT + 1), logarithmic=True)
+        room = 0.0 if low < high else 0.01 * max(1.0, abs(low))
+        return cls(np.linspace(low - room, high + room, COUNT + 1), logarithmic=False)
 
     def percent(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """How many of a hundred values are in each bin; the bins hold all of them."""
@@ -35,17 +47,3 @@ class Bins:
         steps = [step * 10.0**power for power in range(-3, 12) for step in (1, 2, 5)]
         found = [step for step in steps if self.edges[0] <= step <= self.edges[-1]]
         return found[:: -(-len(found) // 4)]
-
-
-def shared_bins(values: NDArray[np.float64], *, ratios: bool) -> Bins:
-    """Bins from the least to the largest value; values that are all the same are in the middle.
-
-    Args:
-        values: of all rows, finite.
-        ratios: whether ratios say more than differences, as for a perplexity.
-    """
-    low, high = float(values.min()), float(values.max())
-    if ratios and high > WIDE * low > 0:
-        return Bins(np.geomspace(low / 1.001, high * 1.001, COUNT + 1), logarithmic=True)
-    room = 0.0 if low < high else 0.01 * max(1.0, abs(low))
-    return Bins(np.linspace(low - room, high + room, COUNT + 1), logarithmic=False)

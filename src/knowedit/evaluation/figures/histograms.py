@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowedit.errors import InputError
-from knowedit.evaluation.figures import captions
-from knowedit.evaluation.figures.bins import Bins, shared_bins
+from knowedit.evaluation.figures.bins import Bins
 from knowedit.evaluation.runs.run import Run
 from knowedit.evaluation.runs.tables import UNEDITED
-from knowedit.evaluation.scores.columns import COLUMNS
+from knowedit.evaluation.scores.columns import COLUMNS, Column
 from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.figures import style
 
@@ -109,7 +108,7 @@ def _given(samples: Sequence[_Sample], columns: Sequence[str]) -> list[str]:
         raise InputError("no columns were given: a figure of distributions needs at least one, such as NM")
     for key in columns:
         for sample in samples:
-            if captions.column(key).key not in sample.values:
+            if Column.of(key).key not in sample.values:
                 raise InputError(
                     f"{key} is not measured in the run of {sample.name}: leave the column or the run out"
                 )
@@ -118,7 +117,7 @@ def _given(samples: Sequence[_Sample], columns: Sequence[str]) -> list[str]:
 
 def _draw_column(panels: Sequence[Axes], samples: Sequence[_Sample], key: str) -> None:
     found = {sample.name: sample.values[key] for sample in samples if key in sample.values}
-    bins = shared_bins(np.concatenate(list(found.values())), ratios=COLUMNS[key].unit == "perplexity")
+    bins = Bins.of(np.concatenate(list(found.values())), ratios=COLUMNS[key].unit == "perplexity")
     for axes, sample in zip(panels, samples, strict=True):
         if sample.name in found:
             _draw(axes, found[sample.name], bins, unedited=sample.name == UNEDITED)
@@ -129,8 +128,10 @@ def _draw_column(panels: Sequence[Axes], samples: Sequence[_Sample], key: str) -
                 0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", fontsize=7
             )
         _label_heights(axes)
-    panels[0].set_title(captions.heading(key, narrow=True))
-    panels[-1].set_xlabel(captions.scaled_unit(key).replace("difference of probabilities", "difference of P"))
+    panels[0].set_title(Column.of(key).heading(narrow=True))
+    panels[-1].set_xlabel(
+        Column.of(key).scaled_unit.replace("difference of probabilities", "difference of P")
+    )
     _label_values(panels[-1], bins)
 
 

@@ -9,9 +9,9 @@ from math import inf
 from typing import TYPE_CHECKING, Final, Literal
 
 from knowedit.errors import InputError
-from knowedit.evaluation.figures import captions
+from knowedit.evaluation.figures.captions import record_counts
 from knowedit.evaluation.runs.sweep_points import SweepRow, best
-from knowedit.evaluation.scores.columns import JUDGED
+from knowedit.evaluation.scores.columns import JUDGED, Column
 from knowedit.figures import style
 from knowedit.figures.lines import banded_line, shared_legend
 
@@ -53,11 +53,11 @@ def sweep_lines(
     across = sweep.legend_columns(width)
     height = 3.3 + 0.17 * -(-len(sweep.entries) // across)
     with style.drawing(width=width, height=height) as figure:
-        same = len({captions.scaled_unit(key) for key in columns}) == 1
+        same = len({Column.of(key).scaled_unit for key in columns}) == 1
         panels = figure.subplots(1, len(columns), squeeze=False, sharey=same)[0]
         for axes, key in zip(panels, columns, strict=True):
             sweep.draw(axes, key)
-            axes.set_ylabel("" if same and axes is not panels[0] else captions.scaled_unit(key))
+            axes.set_ylabel("" if same and axes is not panels[0] else Column.of(key).scaled_unit)
         shared_legend(figure, panels, across)
         figure.suptitle(style.plain("; ".join(sweep.notes(title))), fontsize=9)
         return figure
@@ -108,7 +108,7 @@ class _Sweep:
         if self.over == "bound" and self._varies("layer"):
             words.append(f"layer {row.layer}")
         if row.learning_rate is not None and self._varies("learning_rate", row.method):
-            words.append(f"rate {captions.number(row.learning_rate)}")
+            words.append(f"rate {_number(row.learning_rate)}")
         others = [name for name in row.setting if name not in DRAWN and self._varies(name, row.method)]
         return [*words, *(f"{name} {row.setting[name]}" for name in others)]
 
@@ -149,14 +149,14 @@ class _Sweep:
                 label=style.plain(f"best: {self.at(row)}"),
             )
         self._label_axis(axes)
-        axes.set_title(captions.heading(key))
+        axes.set_title(Column.of(key).heading())
 
     def _label_axis(self, axes: Axes) -> None:
         if self.over == "layer":
             layers = [row.layer for row in self.rows]
             style.layer_axis(axes, max(layers) + 1, first=min(layers))
             return
-        names = ["none" if bound is None else captions.number(bound) for bound in self.bounds]
+        names = ["none" if bound is None else _number(bound) for bound in self.bounds]
         axes.set_xticks(range(len(names)), names)
         axes.set_xlabel("ε" if self._varies("layer") else f"ε (layer {self.rows[0].layer})")
 
@@ -164,7 +164,7 @@ class _Sweep:
         """What the heading says."""
         return [
             *([title] if title else []),
-            captions.records(row.n for row in self.rows),
+            record_counts(row.n for row in self.rows),
             *([RULE] if self.winners else []),
         ]
 
@@ -178,7 +178,7 @@ def _order(row: SweepRow) -> tuple[float, float, int]:
 
 
 def _bound(row: SweepRow) -> str:
-    return "no bound" if row.bound is None else f"ε = {captions.number(row.bound)}"
+    return "no bound" if row.bound is None else f"ε = {_number(row.bound)}"
 
 
 def _check(rows: Sequence[SweepRow], columns: Sequence[str]) -> None:
@@ -189,7 +189,7 @@ def _check(rows: Sequence[SweepRow], columns: Sequence[str]) -> None:
     seen = set()
     for row in rows:
         for key in columns:
-            if captions.column(key).key not in row.columns:
+            if Column.of(key).key not in row.columns:
                 raise InputError(f"{key} is not measured for {row.method} at {row.setting}: leave it out")
         setting = (row.method, repr(sorted(row.setting.items())))
         if setting in seen:
@@ -197,3 +197,11 @@ def _check(rows: Sequence[SweepRow], columns: Sequence[str]) -> None:
                 f"{row.method} at {row.setting} is there twice: give rows of one model and one set of records"
             )
         seen.add(setting)
+
+
+def _number(value: float) -> str:
+    """``5e-4``: short, and without the zeros that make small numbers hard to compare."""
+    if value == 0 or value >= 0.01:
+        return f"{value:g}"
+    mantissa, _, exponent = f"{value:e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

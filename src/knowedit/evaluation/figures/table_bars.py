@@ -7,9 +7,9 @@ from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from knowedit.errors import InputError
-from knowedit.evaluation.figures import captions
+from knowedit.evaluation.figures.captions import record_counts
 from knowedit.evaluation.runs.tables import Row, Table
-from knowedit.evaluation.scores.columns import COLUMNS
+from knowedit.evaluation.scores.columns import COLUMNS, Column
 from knowedit.figures import style
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def bars(table: Table) -> Figure:
         for panels, rows in zip(grid, groups, strict=True):
             _draw_block(panels, rows, keys, table)
         for axes, key in zip(grid[0], keys, strict=True):
-            axes.set_title(captions.heading(key, narrow=True))
+            axes.set_title(Column.of(key).heading(narrow=True))
         _name_blocks(list(grid[:, 0]), groups)
         figure.suptitle(RULES, fontsize=9)
         return figure
@@ -53,7 +53,7 @@ def _groups(table: Table) -> list[str]:
 def _name_blocks(panels: Sequence[Axes], groups: Sequence[Sequence[Row]]) -> None:
     """Model and records to the left above each block; above the first, over the headings of the columns."""
     for place, (axes, rows) in enumerate(zip(panels, groups, strict=True)):
-        name = f"{rows[0].model}, {captions.records(row.n for row in rows)}"
+        name = f"{rows[0].model}, {record_counts(row.n for row in rows)}"
         text = style.plain(name) + "\n\n" * (place == 0)
         axes.set_title(text, loc="left", y=1.0, fontweight="bold", linespacing=1.7)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation.scores.columns import COLUMNS, COMPOSITE, harmonic_mean
-from knowedit.intervals import Interval, bootstrap
+from knowedit.intervals import Interval
 from knowedit.runs import canonical, read_folder
 
 KIND: Final = "knowedit.sweep"
@@ -91,7 +91,8 @@ class SweepPoint:
         """
         rng = np.random.default_rng(seed)
         columns = {
-            key: bootstrap(values, rng).scaled(COLUMNS[key].scale) for key, values in self.columns.items()
+            key: Interval.bootstrap(values, rng).scaled(COLUMNS[key].scale)
+            for key, values in self.columns.items()
         }
         return SweepRow(self.method, self.setting, columns, len(self.cases))
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from knowedit.errors import InputError
+
 SCORES_VERSION: Final = 1
 """Raised by hand when the value of a column may change, or a column is added: it is part of a run's identity."""
 
@@ -35,6 +37,29 @@ class Column:
     source: str
     scale: float = 100.0
     in_v1: bool = True
+
+    @classmethod
+    def of(cls, key: str) -> Column:
+        """A column of `COLUMNS` by its key.
+
+        Raises:
+            InputError: there is none.
+        """
+        if key not in COLUMNS:
+            raise InputError(f"there is no column {key!r}: expected some of {', '.join(COLUMNS)}")
+        return COLUMNS[key]
+
+    @property
+    def scaled_unit(self) -> str:
+        """The unit that the values have in Table 2."""
+        if self.unit == "share of prompts":
+            return "% of prompts"
+        return self.unit if self.scale == 1 else f"{self.unit} × {self.scale:g}"
+
+    def heading(self, *, narrow: bool = False) -> str:
+        """Key, better direction, and below them the name; one word of it where there is little room."""
+        name = self.name.split()[0].strip(",:") if narrow else self.name.partition(":")[0]
+        return f"{self.key} {'↑' if self.better == 'higher' else '↓'}\n{name}"
 
 
 COLUMNS: Final = {

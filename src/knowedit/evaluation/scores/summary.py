@@ -10,13 +10,13 @@ import numpy as np
 from knowedit.errors import InputError
 from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.scores.record_scores import RecordScores
-from knowedit.intervals import Interval, bootstrap, normal
+from knowedit.intervals import Interval
 
 Method = Literal["bootstrap", "normal"]
 
 _METHODS: Final[dict[str, Callable[[Sequence[float], np.random.Generator], Interval]]] = {
-    "bootstrap": bootstrap,
-    "normal": lambda values, _: normal(values),
+    "bootstrap": Interval.bootstrap,
+    "normal": lambda values, _: Interval.normal(values),
 }
 
 
