@@ -90,13 +90,6 @@ def _replacing(path: PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(path: PathLike) -> None:
-    """Remove the temporary files of processes that were killed while `write_bytes` wrote the file."""
-    target = Path(path)
-    for left in target.parent.glob(f".{target.name}.*.tmp"):
-        left.unlink(missing_ok=True)
-
-
 @dataclass(frozen=True, eq=False)
 class Content:
     """What a file holds.
