@@ -20,7 +20,8 @@ def combined(edits: Sequence[E]) -> E:
     _check(edits)
     updates, places = Updates(edits[0].updates), dict(edits[0].places)
     for edit in edits[1:]:
-        updates, places = updates.plus(Updates(edit.updates)), places | edit.places
+        updates = updates.plus(Updates(edit.updates))
+        places.update(edit.places)
     return replace(
         edits[0],
         updates=updates,
