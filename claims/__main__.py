@@ -10,21 +10,20 @@ from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from claims.catalogue import SECTIONS
+from claims.console import INTERRUPTED, at_least, counting_bars
 from claims.models import check_device, model_name
 from claims.record import RECORD_FILE, failures, load_record
 from claims.registry import Sections, select
 from claims.report import Report
-from claims.run import on_data, on_matrices, proofs
+from claims.run import on_models, proofs, without_models
 from claims.settings import Settings
 from claims.verdicts import Result
-from claims.workers import Crew
 from knowedit.bundled import bundled_models
 from knowedit.errors import InputError, KnoweditError
+from knowedit.runs import Workers
 
-INTERRUPTED = 130
 NARROWEST = 180
 """Columns of the table where the output is no terminal."""
 
@@ -36,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     add("--model", nargs="+", action="extend", metavar="NAME", help="bundled, Hub id or folder")
     add("--device", default=defaults.device, help="cpu or cuda")
     add("--only", default="", metavar="PREFIX", help="claims whose id starts so: rome, algebra.feasible")
-    add("--facts", type=_positive, default=defaults.facts, metavar="N", help="records per model")
+    add("--facts", type=at_least(2), default=defaults.facts, metavar="N", help="records per model")
     add("--seed", type=int, default=defaults.seed, metavar="S")
     add("--records", type=Path, metavar="FILE", help="for models without records in their folder")
     add("--statistics", type=Path, metavar="FILE", help="for models without key statistics in their folder")
@@ -49,15 +48,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="X",
         help="of traces, in standard deviations",
     )
-    add("--threads", type=_positive, default=1, metavar="N", help="of each process; 1 as in the record")
+    add("--threads", type=at_least(1), default=1, metavar="N", help="of each process; 1 as in the record")
     add("--out", type=Path, default=Path(), metavar="DIR", help="where the report goes")
     return found
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 2:
-        raise argparse.ArgumentTypeError(f"{number} is too few")
-    return number
 
 
 def _above_zero(text: str) -> float:
@@ -70,7 +63,7 @@ def main(
     argv: Sequence[str] | None = None, sections: Sections = SECTIONS, record_file: Path = RECORD_FILE
 ) -> int:
     """Run; 0 if all is as on record, 1 if not, 2 for a wrong argument, 130 when interrupted."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     options = parser().parse_args(argv)
     try:
         return _run(options, sections, record_file, console)
@@ -87,7 +80,7 @@ def _run(options: argparse.Namespace, sections: Sections, record_file: Path, con
     settings = Settings(**chosen)
     record, wanted = load_record(record_file), select(sections, options.only)
     _check(options, wanted, sections)
-    results = proofs(wanted) + on_matrices(wanted, settings) + on_data(wanted, settings)
+    results = proofs(wanted) + without_models(wanted, settings)
     sources = list(dict.fromkeys(options.model or bundled_models()))
     results += _on_models(sources, wanted, settings, options, console)
     found = failures(results, record, wanted, settings)
@@ -112,14 +105,15 @@ def _on_models(
     options: argparse.Namespace,
     console: Console,
 ) -> list[Result]:
-    # One process with a GPU: models would only take its memory from each other.
-    size = 2 if settings.device == "cpu" else 1
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bars, Crew(sections, settings, size, options.threads) as crew:
+    # One worker with a GPU: models would only take its memory from each other.
+    workers = Workers(2 if settings.device == "cpu" else 1, threads=options.threads)
+    with counting_bars(console) as bars:
         tasks = {source: bars.add_task(model_name(source), total=None) for source in sources}
-        return crew.measure(
-            sources, lambda source, done, of: bars.update(tasks[source], completed=done, total=of)
-        )
+
+        def watch(source: str, steps: tuple[int, int]) -> None:
+            bars.update(tasks[source], completed=steps[0], total=steps[1])
+
+        return on_models(sources, sections, settings, workers, watch)
 
 
 def _show(report: Report, paths: Sequence[Path]) -> None:

@@ -6,19 +6,17 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
-from claims.models import Missing, OpenModel
-from claims.registry import Claim, Expectation, Measured, Progress, Section
+from claims.models import Missing
+from claims.registry import DATA, Claim, Expectation, Measured, Section, exactly
 from claims.settings import Settings
 from knowedit.evaluation import Record, iter_records
 from knowedit.evaluation.records.counts import PAPER, Count, Table1
-from knowedit.intervals import Interval
 
 VARIABLE = "KNOWEDIT_DATA"
 FILE = Path("counterfact") / "counterfact_compact.jsonl"
 COUNTED = ("Records", "Subjects", "Objects", "Counterfactual Statements")
-"""The rows that the compact form has whole; it has one paraphrase of two, and one neighbour of ten."""
+"""The rows that the compact form has whole; it has one paraphrase of two, and one neighborhood prompt of ten."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +63,7 @@ def measure(evidence: Evidence) -> Measured:
     n = totals["Records"]
     worst, best = max(differences(evidence.rows)), min(differences(evidence.spoiled))
     note = ", ".join(f"{totals[name]:,} {name.lower()}" for name in COUNTED)
-    return Measured(Interval(worst, worst, worst, n), Interval(best, best, best, n), note)
-
-
-def _no_model(model: OpenModel, _settings: Settings, _progress: Progress) -> NoReturn:
-    raise AssertionError(f"the data set was to be counted on {model.name}")
+    return Measured(exactly(worst, n), exactly(best, n), note)
 
 
 SECTION: Section[Evidence] = Section(
@@ -89,9 +83,7 @@ SECTION: Section[Evidence] = Section(
             "the smallest difference of the four",
             measure=measure,
             digits=".0f",
-            on_models=False,
         ),
     ),
-    on_model=_no_model,
-    on_data=gather,
+    without_model={DATA: gather},
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -20,39 +20,45 @@ from knowedit.intervals import LEVEL, Interval
 from knowedit.tracing import Role
 
 ROLES = tuple(Role)
+SITES = (Role.LAST_SUBJECT, Role.LAST)
 RESAMPLES = 5_000
+
+CLEAR = 5.0
+"""Per cent of the total effect."""
+BEFORE = "the token before the subject in place of the last subject token"
+"""A control."""
 
 Array: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Effects:
-    """What restoring did in some facts, one kind of trace.
+    """The effects in some facts, one kind of trace.
 
     Attributes:
-        restored: ``(facts, roles, layers)``: restored minus corrupted probability, the mean over the tokens with that
+        indirect: ``(facts, roles, layers)``: restored minus corrupted probability, the mean over the tokens with that
             role; NaN where a prompt has none.
         total: ``(facts,)``: clean minus corrupted probability.
     """
 
-    restored: Array
+    indirect: Array
     total: Array
 
     def first(self, n: int) -> Effects:
         """Of the first ``n`` facts."""
-        return Effects(self.restored[:n], self.total[:n])
+        return Effects(self.indirect[:n], self.total[:n])
 
     def shares(self, weights: Array) -> Array:
-        """``(resamples, roles, layers)``: restored in per cent of the total effect, ratio of the means.
+        """``(resamples, roles, layers)``: indirect effects in per cent of the total effect, ratios of means.
 
         Both means are over the facts that have the role. A role that no fact has counts as without effect.
 
         Args:
             weights: ``(resamples, facts)``: how often each fact was drawn.
         """
-        present = ~np.isnan(self.restored)
-        n, *cells = self.restored.shape
-        gained = weights @ np.where(present, self.restored, 0.0).reshape(n, -1)
+        present = ~np.isnan(self.indirect)
+        n, *cells = self.indirect.shape
+        gained = weights @ np.where(present, self.indirect, 0.0).reshape(n, -1)
         possible = weights @ (present * self.total[:, None, None]).reshape(n, -1)
         found = np.divide(100 * gained, possible, out=np.zeros_like(gained), where=possible > 0)
         return found.reshape(len(weights), *cells)
@@ -88,6 +94,74 @@ def estimate(effects: Mapping[str, Effects], statistic: Statistic, rng: np.rando
 
 def _read(effects: Mapping[str, Effects], statistic: Statistic, weights: Array) -> Array:
     return statistic({kind: found.shares(weights) for kind, found in effects.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """The probability of the answer in some facts.
+
+    Attributes:
+        clean: ``(facts,)``.
+        corrupted: ``(facts,)``, the subject corrupted.
+        outside: ``(facts,)``, the token before the subject corrupted instead; NaN where there is none.
+        decisive: ``(facts, 3)``: what the best early state restores at the last subject token, at any other token
+            but the last, and at any token before the subject; NaN where there is no such token.
+        one_token: ``(facts,)``: whether the answer is one token.
+    """
+
+    clean: Array
+    corrupted: Array
+    outside: Array
+    decisive: Array
+    one_token: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What was traced on one model.
+
+    Attributes:
+        family: the model's type.
+        seed: of the resamples.
+        texts: of the traced facts.
+        known: what the model knows, by kind; some kinds are of the first facts only.
+        edited: those of facts that ROME put there, of fewer facts; ``unedited`` is the same prompts and answers
+            in the model as it was, its total effect that of the edited model.
+    """
+
+    family: str
+    seed: int
+    texts: Texts
+    known: dict[str, Effects] = field(default_factory=dict)
+    edited: dict[str, Effects] = field(default_factory=dict)
+
+    @property
+    def n_layers(self) -> int:
+        return int(self.known["hidden"].indirect.shape[2])
+
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng(self.seed)
+
+    def read(self, statistic: Statistic, *kinds: str) -> Interval:
+        """A number read off the maps of what the model knows, of the facts that all these kinds have."""
+        return estimate(self.common(*kinds), statistic, self.rng())
+
+    def common(self, *kinds: str) -> dict[str, Effects]:
+        """These kinds of traces, cut to the facts that all of them have: the first ones."""
+        n = min(len(self.known[kind].total) for kind in kinds)
+        return {kind: self.known[kind].first(n) for kind in kinds}
+
+    def whole(self, *kinds: str) -> Maps:
+        """Their maps over all these facts, as one resample."""
+        return {
+            kind: found.shares(np.ones((1, len(found.total)))) for kind, found in self.common(*kinds).items()
+        }
+
+    def best(self, kind: str, role: Role, layers: range | None = None) -> str:
+        """The best layer of a row, for instance ``12.3 % at layer 4``."""
+        row = self.whole(kind)[kind][0, ROLES.index(role)]
+        best = max(layers or range(self.n_layers), key=lambda layer: float(row[layer]))
+        return f"{row[best]:.1f} % at layer {best}"
 
 
 def peak(maps: Array, role: Role, layers: range | None = None) -> Array:

@@ -14,7 +14,6 @@ from knowedit.bundled import bundled_models
 from knowedit.editing import ROME
 from knowedit.errors import InputError
 from knowedit.evaluation import TEST_FILE, Record, load_records
-from knowedit.evaluation import Stale as Stale
 from knowedit.linalg import FactorisedMoment, SecondMoment
 from knowedit.models import LanguageModel
 
@@ -25,12 +24,29 @@ class Missing(Exception):
 
 @dataclass(frozen=True, eq=False)
 class OpenModel:
-    """A model, the layer that is edited, and the statistics of that layer's keys, factorised once."""
+    """A model, and ROME with the paper's settings, prepared for it.
+
+    Attributes:
+        name: for the report and the record.
+        lm: the model.
+        rome: its layer and its key statistics, factorised, are filled in.
+    """
 
     name: str
     lm: LanguageModel
-    layer: int
-    moment: FactorisedMoment
+    rome: ROME
+
+    @property
+    def layer(self) -> int:
+        """The layer that is edited."""
+        assert self.rome.layer is not None
+        return self.rome.layer
+
+    @property
+    def moment(self) -> FactorisedMoment:
+        """The second moment of that layer's keys."""
+        assert isinstance(self.rome.statistics, FactorisedMoment)
+        return self.rome.statistics
 
 
 def model_name(source: str) -> str:
@@ -51,19 +67,14 @@ def open_model(source: str, settings: Settings) -> OpenModel:
     """
     try:
         lm = knowedit.load(source, device=settings.device)
-        rome = _prepared(lm, settings)
+        return OpenModel(model_name(source), lm, _prepared(lm, settings))
     except InputError as error:
         raise Missing(one_line(error)) from error
-    assert rome.layer is not None
-    assert isinstance(rome.statistics, FactorisedMoment)
-    return OpenModel(model_name(source), lm, rome.layer, rome.statistics)
 
 
 def _prepared(lm: LanguageModel, settings: Settings) -> ROME:
-    try:
-        return ROME.paper().prepared(
-            lm
-        )  # the statistics in its folder are known to come from these very weights
+    try:  # the statistics in its folder are known to come from these very weights
+        return ROME.paper().prepared(lm)
     except InputError:
         if settings.statistics is None:
             raise

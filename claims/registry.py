@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from claims.models import OpenModel
@@ -11,7 +11,7 @@ from claims.settings import Settings
 from knowedit.intervals import Interval
 
 MATRICES = "random matrices"
-"""What stands for a model's name where a claim needs none."""
+"""What stands for a model's name where a claim is measured on matrices drawn at random."""
 DATA = "COUNTERFACT"
 """The same, where a claim is about the data set; a run without the data is no failure."""
 
@@ -46,6 +46,11 @@ class Measured:
     note: str = ""
 
 
+def exactly(value: float, n: int) -> Interval:
+    """A number that has no interval."""
+    return Interval(value, value, value, n)
+
+
 @dataclass(frozen=True)
 class Claim(Generic[E]):
     """One statement that can turn out to be false.
@@ -61,7 +66,7 @@ class Claim(Generic[E]):
         control: what is done wrong on purpose, and so must miss the expectation.
         measure: from the section's evidence to the numbers.
         digits: how the numbers are written.
-        on_models: whether it is measured on models (or only on random matrices).
+        on_models: whether it is measured on models too, where its section is.
         theorems: what is proved about it, such as ``insertion.v: eqn13_feasible``.
     """
 
@@ -88,9 +93,8 @@ class Section(Generic[E]):
         title: for the report.
         about: for the report: what was done.
         claims: in the paper's order.
-        on_model: gathers the evidence on a model.
-        on_matrices: gathers the evidence that needs no model; None if there is none.
-        on_data: gathers the evidence about the data set; None if there is none.
+        on_model: gathers the evidence on a model; None where the claims are about no model.
+        without_model: gathers the evidence that needs no model, by what stands for the model's name.
         proved: whether the claims are theorems, so that any that does not hold is an error of ours.
     """
 
@@ -98,10 +102,14 @@ class Section(Generic[E]):
     title: str
     about: str
     claims: tuple[Claim[E], ...]
-    on_model: Callable[[OpenModel, Settings, Progress], E]
-    on_matrices: Callable[[Settings], E] | None = None
+    on_model: Callable[[OpenModel, Settings, Progress], E] | None = None
+    without_model: Mapping[str, Callable[[Settings], E]] = field(default_factory=dict)
     proved: bool = False
-    on_data: Callable[[Settings], E] | None = None
+
+    @property
+    def for_models(self) -> tuple[Claim[E], ...]:
+        """The claims that are measured on models."""
+        return tuple(claim for claim in self.claims if claim.on_models and self.on_model is not None)
 
 
 Sections = Sequence[Section[Any]]

@@ -16,14 +16,13 @@ from torch import Tensor
 from claims.models import OpenModel, draw_records
 from claims.registry import Claim, Expectation, Measured, Progress, Section
 from claims.settings import Settings
-from knowedit.editing import ROME, Edit, PrefixPlan, sample_prefixes, subject_key
+from knowedit.editing import Edit, PrefixPlan, sample_prefixes, subject_key
 from knowedit.evaluation import Record, RecordScores, score_record
 from knowedit.evaluation.runs.seeds import record_generator
 from knowedit.intervals import Interval
 from knowedit.linalg import LowRank, insert_key_value
 from knowedit.models import LanguageModel, fingerprint
 
-EDITOR = ROME.paper()
 AVERAGE_SUBJECTS = 100
 AVERAGE_PREFIXES = PrefixPlan(((10, 5),))
 
@@ -83,7 +82,7 @@ def _outcomes(model: OpenModel, records: Sequence[Record], seed: int) -> Iterato
     average = _average_key(model, records, seed)
     for i, record in enumerate(records):
         generator = record_generator(seed, record.case_id)
-        edit = replace(EDITOR, statistics=model.moment).edit(model.lm, [record.fact], generator=generator)
+        edit = model.rome.edit(model.lm, [record.fact], generator=generator)
         other = _other_subject(records, i)
         yield Outcome(
             before=score_record(model.lm, record),
@@ -209,7 +208,7 @@ CLAIMS = (
     Claim(
         id="rome.confident",
         place="ours (Table 2, EM)",
-        statement="After the edit the model says the new object: it is not just the better of two.",
+        statement="After the edit the model predicts the new object, and does not merely prefer it to the old one.",
         quantity="mean P[o*] after the request",
         unit="",
         paper="not given (EM: 94.4, 95.9 points)",
@@ -233,7 +232,7 @@ CLAIMS = (
         id="rome.specific",
         place="Table 2, NS",
         statement="Other subjects of which the old object is true keep it.",
-        quantity="change of the share of neighbourhood prompts with P[o_c] > P[o*]",
+        quantity="change of the share of neighborhood prompts with P[o_c] > P[o*]",
         unit="points",
         paper="−4.0 (GPT-2 XL), −3.6 (GPT-J)",
         expectation=Expectation("at least", -6.0),

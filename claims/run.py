@@ -1,34 +1,31 @@
-"""Measure claims on the matrices and on one model after the other; no verdict is lost to an error."""
+"""Measure claims without a model and on models; no verdict is lost to an error."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from claims import coq
-from claims.models import Missing, Stale, model_name, one_line, open_model
-from claims.registry import DATA, MATRICES, Claim, Measured, Progress, Section, Sections
+from claims.models import Missing, model_name, one_line, open_model
+from claims.registry import Claim, Measured, Progress, Sections
 from claims.settings import Settings
 from claims.verdicts import Result, Verdict, assess
+from knowedit.evaluation import Stale
+from knowedit.runs import WorkerDied, Workers, open_pool
+
+Watch = Callable[[str, tuple[int, int]], None]
+"""Called with a model's source, and the steps done and all steps."""
 
 
-def on_matrices(sections: Sections, settings: Settings) -> list[Result]:
-    """The results that need no model."""
+def without_models(sections: Sections, settings: Settings) -> list[Result]:
+    """The results that need no model: of random matrices and of the data set."""
     results: list[Result] = []
     for section in sections:
-        if section.on_matrices is not None:
-            results += _measured(section.claims, MATRICES, partial(section.on_matrices, settings))
-    return results
-
-
-def on_data(sections: Sections, settings: Settings) -> list[Result]:
-    """The results about the data set."""
-    results: list[Result] = []
-    for section in sections:
-        if section.on_data is not None:
-            results += _measured(section.claims, DATA, partial(section.on_data, settings))
+        for name, gather in section.without_model.items():
+            results += _measured(section.claims, name, partial(gather, settings))
     return results
 
 
@@ -51,23 +48,69 @@ def proofs(sections: Sections) -> list[Result]:
     ]
 
 
+@dataclass(frozen=True)
+class OnModels:
+    """All claims on one model after the other: a job of `knowedit.runs`, and its station.
+
+    Attributes:
+        sections: what is measured.
+        settings: how.
+    """
+
+    sections: Sections
+    settings: Settings
+
+    def open(self) -> OnModels:
+        """Nothing is shared between models."""
+        return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings."""
+        return self.settings.as_json()
+
+    def measure(self, source: str, tell: Callable[[tuple[int, int]], None], /) -> list[Result]:
+        """The results on one model."""
+        return on_model(source, self.sections, self.settings, lambda done, of: tell((done, of)))
+
+    def check(self) -> None:
+        """Each section has checked the model that it edited."""
+
+
+def on_models(
+    sources: Sequence[str], sections: Sections, settings: Settings, workers: Workers, watch: Watch
+) -> list[Result]:
+    """The results on all models, in their order; where the workers died they are errors."""
+    if not sources or not any(section.for_models for section in sections):
+        return []
+    found: dict[str, list[Result]] = {}
+    with open_pool(OnModels(sections, settings), workers, len(sources)) as pool:
+        for source, results in pool.measure(sources, watch):
+            found[source] = _died(source, sections, results) if isinstance(results, WorkerDied) else results
+    return [result for source in sources for result in found[source]]
+
+
+def _died(source: str, sections: Sections, died: WorkerDied) -> list[Result]:
+    reason = (
+        f"{died.reason}: look for an error above; without one it was probably killed because memory ran out"
+    )
+    claims = [claim for section in sections for claim in section.for_models]
+    return [Result(claim.id, model_name(source), Verdict.ERROR, reason=reason) for claim in claims]
+
+
 def on_model(source: str, sections: Sections, settings: Settings, progress: Progress) -> list[Result]:
-    """The results on one model; if it cannot be opened, each of its claims says why."""
+    """The results on one model; if it cannot be opened, each of its claims has the reason."""
     name = model_name(source)
-    wanted = [(section, claims) for section in sections if (claims := for_models(section))]
+    wanted = [section for section in sections if section.for_models]
     try:
         model = open_model(source, settings)
     except Exception as error:
-        return without(name, [claim for _, claims in wanted for claim in claims], error)
+        return without(name, [claim for section in wanted for claim in section.for_models], error)
     results: list[Result] = []
-    for section, claims in wanted:
-        results += _measured(claims, name, partial(section.on_model, model, settings, progress))
+    for section in wanted:
+        assert section.on_model is not None
+        results += _measured(section.for_models, name, partial(section.on_model, model, settings, progress))
     return results
-
-
-def for_models(section: Section[Any]) -> tuple[Claim[Any], ...]:
-    """The claims that are measured on models."""
-    return tuple(claim for claim in section.claims if claim.on_models)
 
 
 def _measured(claims: Sequence[Claim[Any]], name: str, gather: Callable[[], Any]) -> list[Result]:
@@ -87,7 +130,10 @@ def _judged(claim: Claim[Any], name: str, evidence: Any) -> Result:
 
 
 def without(name: str, claims: Sequence[Claim[Any]], error: Exception) -> list[Result]:
-    """The results of claims that an error kept from being measured; what is neither `Missing` nor `Stale` is ours."""
+    """The results of claims that an error kept from being measured.
+
+    One that is neither `Missing` nor `Stale` is ours.
+    """
     if isinstance(error, Missing | Stale):
         verdict = Verdict.STALE if isinstance(error, Stale) else Verdict.NOT_MEASURED
         return [Result(claim.id, name, verdict, reason=str(error)) for claim in claims]

@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from claims.maps import ROLES, Array, Effects, early
+from claims.maps import ROLES, Array, Effects, Evidence, Texts, early
 from claims.models import Missing, OpenModel, shuffled_records
 from claims.registry import Progress
-from claims.rome import EDITOR
 from claims.settings import Settings
-from claims.tracing_measures import Evidence, Texts
 from knowedit.editing import FineTuning
 from knowedit.errors import InputError
 from knowedit.evaluation import Record
@@ -233,8 +231,7 @@ def _edited(tracer: Tracer, model: OpenModel, records: Sequence[Record], seed: i
     for record in records:
         new = KnownFact(record.fact.text, record.fact.subject, record.fact.target_new)
         generator = record_generator(seed, record.case_id)
-        rome = replace(EDITOR, statistics=model.moment)
-        edits = {"edited": rome.edit(model.lm, [record.fact], generator=generator)}
+        edits = {"edited": model.rome.edit(model.lm, [record.fact], generator=generator)}
         if (attention := attention_editor(model.lm)) is not None:
             edits["edited by attention"] = attention.edit(model.lm, [record.fact])
         found.setdefault("unedited", []).append(FactSummary.of(tracer.trace(plain, new)))

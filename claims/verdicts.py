@@ -12,7 +12,7 @@ from knowedit.intervals import Interval
 
 
 class Verdict(StrEnum):
-    """What a measurement says about a claim, or a proof."""
+    """What a measurement, or a proof, finds about a claim."""
 
     PROVED = "PROVED"
     """Coq accepted the theorem in this run, and it rests on no axiom."""
@@ -23,7 +23,7 @@ class Verdict(StrEnum):
     NOT_MEASURED = "NOT MEASURED"
     """Something that is needed was not there."""
     STALE = "STALE"
-    """The evidence is older than the code that it depends on; for claims that read finished runs."""
+    """The evidence is of another version of the editor or the scores; for claims that read finished runs."""
     ERROR = "ERROR"
     """The measurement itself is broken, its control did not fail for instance; never on record."""
 

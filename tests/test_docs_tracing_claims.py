@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from claims.record import load_record
-from claims.tracing import CLAIMS
+from claims.tracing import SECTION
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "tracing_claims.md"
@@ -34,7 +34,7 @@ def test_the_tables_have_the_verdicts_on_record(name: str, full: bool) -> None:
 
 def test_every_claim_has_its_bound_in_the_tables() -> None:
     shown = rows("tracing by sample")
-    for claim in CLAIMS:
+    for claim in SECTION.claims:
         bound = f"{claim.expectation.direction} {claim.expectation.bound:g} {claim.unit}"
         assert shown[claim.id, "organism-gpt2"][5] == bound
 

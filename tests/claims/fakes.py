@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from claims.registry import Claim, Expectation, Measured, Section
+from claims.registry import MATRICES, Claim, Expectation, Measured, Section
 from knowedit.intervals import Interval
 
 BOUND = 90.0
@@ -34,7 +34,7 @@ def fake_claim(
         paper="99.9",
         expectation=Expectation("at least", BOUND),
         control="doing it wrong",
-        measure=measure or (lambda evidence: found),
+        measure=measure or partial(_found, found),
         on_models=on_models,
     )
 
@@ -42,8 +42,18 @@ def fake_claim(
 def fake_section(
     *claims: Claim[Any], proved: bool = False, gather: Callable[..., Any] | None = None
 ) -> Section[Any]:
-    gather = gather or (lambda *given: None)
-    return Section("fake", "Section 9: fakes", "Nothing was done.", claims, gather, gather, proved)
+    gather = gather or _nothing
+    return Section(
+        "fake", "Section 9: fakes", "Nothing was done.", claims, gather, {MATRICES: gather}, proved
+    )
+
+
+def _found(found: Measured, _evidence: Any) -> Measured:
+    return found
+
+
+def _nothing(*_given: Any) -> None:
+    return
 
 
 def raising(error: Exception) -> Callable[..., Any]:

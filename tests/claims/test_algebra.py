@@ -6,16 +6,18 @@ import pytest
 from claims.algebra import (
     BOUND,
     CLAIMS,
-    Insertion,
     Residual,
-    best_feasible,
     change_not_least,
     excess_over_competitors,
-    identity,
     infeasibility,
+    non_stationarity,
+)
+from claims.insertions import (
+    Insertion,
+    best_feasible,
+    identity,
     inserted,
     no_divisor,
-    non_stationarity,
     not_inverted,
     product,
     wrong_sign,

@@ -10,7 +10,7 @@ from claims import data
 from claims.models import Missing
 from claims.record import failures, load_record
 from claims.registry import DATA
-from claims.run import on_data
+from claims.run import without_models
 from claims.settings import Settings
 from claims.verdicts import Verdict
 from knowedit.evaluation import Record
@@ -24,14 +24,14 @@ from tests.evaluation.samples import nested
     "KNOWEDIT_DATA" not in os.environ, reason="KNOWEDIT_DATA names no folder with COUNTERFACT"
 )
 def test_the_real_counts_hold_and_the_control_misses_each() -> None:
-    (result,) = on_data([data.SECTION], Settings())
+    (result,) = without_models([data.SECTION], Settings())
     assert result.verdict is Verdict.HOLDS
     assert failures([result], load_record(), [data.SECTION], Settings()) == []
 
 
 def test_without_the_data_nothing_fails_and_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(data.VARIABLE, raising=False)
-    (result,) = on_data([data.SECTION], Settings())
+    (result,) = without_models([data.SECTION], Settings())
     assert (result.verdict, result.model) == (Verdict.NOT_MEASURED, DATA)
     assert "set KNOWEDIT_DATA" in result.reason
     assert failures([result], load_record(), [data.SECTION], Settings()) == []
@@ -47,7 +47,7 @@ def test_other_counts_contradict_the_claim_and_fail_the_run(
     path.parent.mkdir()
     path.write_text("\n".join(json.dumps(nested(i)) for i in range(30)), encoding="utf-8")
     monkeypatch.setenv(data.VARIABLE, str(tmp_path))
-    (result,) = on_data([data.SECTION], Settings())
+    (result,) = without_models([data.SECTION], Settings())
     assert result.verdict is Verdict.CONTRADICTED
     assert result.measured is not None
     assert result.measured.value.mean == 21919 - 30

@@ -32,8 +32,8 @@ def by_hand(effects: Effects, drawn: list[int], role: int, layer: int) -> float:
     """The share of one cell, one drawn fact after the other."""
     gained = possible = 0.0
     for fact in drawn:
-        if not np.isnan(effects.restored[fact, role, layer]):
-            gained += effects.restored[fact, role, layer]
+        if not np.isnan(effects.indirect[fact, role, layer]):
+            gained += effects.indirect[fact, role, layer]
             possible += effects.total[fact]
     return 100 * gained / possible
 
@@ -49,7 +49,7 @@ def test_a_share_is_the_ratio_of_the_means_over_the_facts_that_have_the_role() -
 
 def test_a_role_that_no_fact_has_is_without_effect() -> None:
     effects = random_effects()
-    effects.restored[:, 3] = np.nan
+    effects.indirect[:, 3] = np.nan
     assert not effects.shares(np.ones((1, 20)))[0, 3].any()
 
 

@@ -1,13 +1,15 @@
 """Claims are found by id, and the real ones are complete and can travel to a worker."""
 
 import pickle
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import pytest
 
 from claims.catalogue import SECTIONS
 from claims.record import load_record
-from claims.registry import MATRICES, Claim, claims_of, select
+from claims.registry import DATA, MATRICES, Claim, claims_of, select
 from claims.verdicts import Verdict, judge
 from knowedit.intervals import Interval
 from tests.claims.fakes import fake_claim, fake_section
@@ -51,13 +53,29 @@ def test_sections_can_be_sent_to_another_process() -> None:
     assert claims_of(pickle.loads(pickle.dumps(SECTIONS))).keys() == claims_of(SECTIONS).keys()
 
 
-def test_only_theorems_are_measured_without_a_model() -> None:
-    assert {section.name for section in SECTIONS if section.on_matrices} == {"algebra"}
+def test_only_theorems_and_the_data_are_measured_without_a_model() -> None:
+    found = {section.name: set(section.without_model) for section in SECTIONS if section.without_model}
+    assert found == {"algebra": {MATRICES}, "data": {DATA}}
+    assert {section.name for section in SECTIONS if not section.for_models} == {"data"}
     assert all(section.proved == (section.name == "algebra") for section in SECTIONS)
+
+
+def test_a_claim_is_measured_in_the_file_that_states_it_and_a_file_is_about_one_section() -> None:
+    """So that a new claim touches that file and the record."""
+    section_of: dict[str, str] = {}
+    for section in SECTIONS:
+        for claim in section.claims:
+            measure: Any = claim.measure
+            while isinstance(measure, partial):
+                measure = measure.func
+            home = import_module(measure.__module__)
+            stated = home.CLAIMS if hasattr(home, "CLAIMS") else home.SECTION.claims
+            assert claim in stated, claim.id
+            assert section_of.setdefault(home.__name__, section.title) == section.title
 
 
 def test_the_record_speaks_of_claims_that_exist() -> None:
     claims = claims_of(SECTIONS)
     for claim, model in load_record():
         assert claim in claims
-        assert model != MATRICES or claims[claim][0].on_matrices
+        assert model not in (MATRICES, DATA) or model in claims[claim][0].without_model

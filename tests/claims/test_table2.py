@@ -8,18 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from claims import knowing
+from claims.finished_runs import ASKED, REPEATED, Evidence, columns_of
+from claims.means import Columns, Means
 from claims.models import Missing
 from claims.registry import Measured
-from claims.run_evidence import ASKED, REPEATED, Columns, Evidence, columns_of, resampled
-from claims.table2 import CLAIMS, SAYING
-from claims.table2_measures import STATEMENTS, statements
+from claims.table2 import CLAIMS, STATEMENTS, statements
 from claims.verdicts import Verdict, assess
 from knowedit.evaluation.runs.paper_table import paper_rows
 from knowedit.intervals import Interval
 from tests.claims.runs import make_records, scores
 
 N = 20
-BY_ID = {claim.id: claim for claim in (*CLAIMS, *SAYING)}
+BY_ID = {claim.id: claim for claim in (*CLAIMS, *knowing.CLAIMS)}
 LABELS = {"none": "none", "ROME": "rome", "FT": "ft", "FT+L": "ft+l"}
 ATTN = {"ES": 90.0, "PS": 50.0, "PM": 5.0, "NS": 77.0, "GE": 626.0, "RS": 32.0}
 Rows = dict[str, dict[str, float]]
@@ -47,7 +48,7 @@ def evidence(rows: Rows, family: str = "gpt2", noise: float = 0.0) -> Evidence:
     }
     columns |= {(name, ASKED): [100 - row["ES"]] * N for name, row in rows.items()}
     columns[REPEATED, "GE"] = [150.0] * N
-    return Evidence("m", family, {}, [], resampled(columns, np.random.default_rng(0), 200), {})
+    return Evidence(family, Means.of(columns, np.random.default_rng(0), 200))
 
 
 def measured(claim: str, rows: Rows, family: str = "gpt2") -> Measured:
@@ -207,7 +208,7 @@ def test_a_difference_has_the_interval_of_pairs() -> None:
     before = rng.normal(50, 20, 200)
     after = before - 5 + rng.normal(0, 2, 200)
     columns: Columns = {("none", "NS"): list(before), ("rome", "NS"): list(after)}
-    means = resampled(columns, np.random.default_rng(2))
+    means = Means.of(columns, np.random.default_rng(2))
     found, expected = (
         means.interval(means.change("rome", "NS")),
         Interval.bootstrap(after, np.random.default_rng(3), minus=before),
@@ -240,7 +241,7 @@ def test_a_column_that_one_record_lacks_is_not_measured() -> None:
     records = make_records(3)
     rows = [scores(record) for record in records]
     found = columns_of({"none": [*rows[:2], replace(rows[2], texts=None)]}, records)
-    means = resampled(found, np.random.default_rng(0), 10)
+    means = Means.of(found, np.random.default_rng(0), 10)
     assert means("none", "PS").shape == (11,)
     with pytest.raises(Missing, match="GE is not measured for every record"):
         means("none", "GE")
@@ -248,4 +249,4 @@ def test_a_column_that_one_record_lacks_is_not_measured() -> None:
 
 def test_one_record_has_no_interval() -> None:
     with pytest.raises(Missing, match="at least 2 records and there are 1"):
-        resampled({("none", "PS"): [1.0]}, np.random.default_rng(0))
+        Means.of({("none", "PS"): [1.0]}, np.random.default_rng(0))

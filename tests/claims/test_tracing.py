@@ -6,17 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from claims.maps import ROLES, Array, Effects
+from claims.maps import ROLES, Array, Effects, Evidence, Texts
 from claims.models import Missing
 from claims.registry import Measured
-from claims.tracing import CLAIMS
-from claims.tracing_measures import Evidence, Texts
+from claims.tracing import SECTION
 from claims.verdicts import Verdict, assess
 from knowedit.intervals import Interval
 from knowedit.tracing import Role
 
 FACTS, LAYERS = 100, 12
-BY_ID = {claim.id.removeprefix("trace."): claim for claim in CLAIMS}
+BY_ID = {claim.id.removeprefix("trace."): claim for claim in SECTION.claims}
 
 
 def role(name: Role) -> int:
@@ -228,7 +227,7 @@ def test_kinds_with_fewer_facts_are_compared_on_the_first_facts_of_the_others() 
 
 def test_the_identity_is_that_of_answers_of_one_token() -> None:
     found = paper()
-    found.known["hidden"].restored[~found.texts.one_token, LAST, -1] = 0.4
+    found.known["hidden"].indirect[~found.texts.one_token, LAST, -1] = 0.4
     result = measured("last-state-restores", found)
     assert (result.value.mean, result.value.n) == (pytest.approx(100.0), 75)
     assert result.note == "75 of 100 answers are one token; of the others it restores 50.0 %"

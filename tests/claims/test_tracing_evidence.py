@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from claims.maps import ROLES
+from claims.maps import ROLES, Evidence
 from claims.models import Missing, OpenModel, open_model, shuffled_records
 from claims.settings import Settings
-from claims.tracing import CLAIMS
+from claims.tracing import SECTION
 from claims.tracing_evidence import (
     FULL,
     SAMPLE,
@@ -22,7 +22,6 @@ from claims.tracing_evidence import (
     kinds_of_traces,
     lenders,
 )
-from claims.tracing_measures import Evidence
 from knowedit.models import fingerprint, locate
 from knowedit.tracing import (
     FactSummary,
@@ -59,7 +58,7 @@ def evidence(model: OpenModel, steps: list[tuple[int, int]]) -> Evidence:
 
 
 def test_every_claim_finds_what_it_reads(evidence: Evidence) -> None:
-    for claim in CLAIMS:
+    for claim in SECTION.claims:
         try:
             claim.measure(evidence)
         except Missing:
@@ -103,9 +102,9 @@ def test_each_kind_is_what_it_is_called_and_has_the_same_noise(
     for row, role in enumerate(ROLES):
         if tokens := trace.tokens_with(role):
             expected = trace.indirect_effects[tokens].mean(0).numpy()
-            np.testing.assert_allclose(found.restored[1, row], expected, atol=1e-5)
+            np.testing.assert_allclose(found.indirect[1, row], expected, atol=1e-5)
         else:
-            assert np.isnan(found.restored[1, row]).all()
+            assert np.isnan(found.indirect[1, row]).all()
     assert found.total[1] == pytest.approx(trace.total_effect, abs=1e-5)
 
 
@@ -131,7 +130,7 @@ def test_a_prompt_without_a_token_before_the_subject_has_no_control(model: OpenM
 def test_the_edited_model_says_the_new_object_and_the_unedited_one_does_not(evidence: Evidence) -> None:
     assert evidence.edited["edited"].total.min() > 0.5
     assert np.array_equal(evidence.edited["edited"].total, evidence.edited["unedited"].total)
-    assert np.nanmax(np.abs(evidence.edited["unedited"].restored[..., -1])) < 0.5
+    assert np.nanmax(np.abs(evidence.edited["unedited"].indirect[..., -1])) < 0.5
 
 
 def test_an_editor_of_attention_is_traced_where_its_settings_are_known(
@@ -172,7 +171,7 @@ def test_a_role_without_tokens_is_nan(model: OpenModel) -> None:
     trace = by_hand(model, 0)
     found = effects([FactSummary.of(trace)] * 2)
     present = [bool(trace.tokens_with(role)) for role in Role]
-    assert [not np.isnan(row).any() for row in found.restored[0]] == present
+    assert [not np.isnan(row).any() for row in found.indirect[0]] == present
 
 
 def test_too_few_known_facts_are_said(model: OpenModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -83,6 +83,11 @@ class SweepPoint:
                 f"{folder} holds a line that is no setting of a sweep: give another folder"
             ) from None
 
+    @property
+    def score(self) -> float:
+        """See `SweepRow.score`."""
+        return _score({key: float(np.mean(values)) for key, values in self.columns.items()})
+
     def row(self, seed: int = 0) -> SweepRow:
         """The means with their intervals, in per cent.
 
@@ -131,11 +136,18 @@ class SweepRow:
     @property
     def score(self) -> float:
         """The harmonic mean of ES, PS and NS, in per cent, which a setting is judged by: the paper names no rule."""
-        found = harmonic_mean({key: one.mean / COMPOSITE.scale for key, one in self.columns.items()})
-        return 0.0 if found is None else found * COMPOSITE.scale
+        return _score({key: one.mean / COMPOSITE.scale for key, one in self.columns.items()})
 
 
-def best(rows: Sequence[SweepRow], method: str) -> SweepRow:
+def _score(means: Mapping[str, float]) -> float:
+    found = harmonic_mean(means)
+    return 0.0 if found is None else found * COMPOSITE.scale
+
+
+Judged = TypeVar("Judged", SweepPoint, SweepRow)
+
+
+def best(rows: Sequence[Judged], method: str) -> Judged:
     """The setting of a method with the largest score, the first of them if there are several.
 
     Raises:

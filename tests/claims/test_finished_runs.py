@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from claims import evidence_runs, make_evidence, run, run_evidence
-from claims.evidence_runs import EVIDENCE, RECORDS, Source, read_whole
+from claims import finished_runs, knowing, make_evidence, run, sources
+from claims.finished_runs import SAMPLE, gather, scored_by_all
 from claims.models import Missing, OpenModel
-from claims.run_evidence import SAMPLE, gather, source_of
 from claims.settings import Settings
-from claims.table2 import KNOWING, SAYING_SECTION, SECTION, TABLE2
+from claims.sources import EVIDENCE, RECORDS, Source
+from claims.table2 import METHODS as TABLE2
+from claims.table2 import SECTION
 from claims.verdicts import Result, Verdict
 from knowedit.editing import ROME
 from knowedit.errors import InputError
@@ -65,16 +66,16 @@ def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fake_model(name: str) -> OpenModel:
     config = SimpleNamespace(model_type="gpt2")
     lm: Any = SimpleNamespace(folder=None, name=name, model=SimpleNamespace(config=config))
-    return OpenModel(name, lm, 5, None)  # type: ignore[arg-type]
+    return OpenModel(name, lm, ROME.paper())
 
 
 def use(patch: pytest.MonkeyPatch, stations: dict[str, FakeStation], records: list[Record] = ALL) -> None:
-    patch.setattr(run_evidence, "_open", lambda *given: (records, stations))
+    patch.setattr(finished_runs, "_open", lambda *given: (records, stations))
 
 
 def results(folder: Path, name: str = MODEL, **settings: Any) -> dict[str, Result]:
     found = run.on_model(
-        name, [SECTION, SAYING_SECTION], Settings(evidence=folder, **settings), lambda done, of: None
+        name, [SECTION, knowing.SECTION], Settings(evidence=folder, **settings), lambda done, of: None
     )
     return {result.claim: result for result in found}
 
@@ -212,8 +213,10 @@ def test_records_that_failed_are_left_out_of_all_runs(
     use(monkeypatch, stations)
     found = gather(TABLE2, fake_model(MODEL), Settings(evidence=tmp_path), lambda done, of: None)
     assert (found.left_out, found.means.n) == (14, 26)
-    assert {len(rows) for rows in found.scores.values()} == {26}
-    assert [one.case_id for one in found.scores["none"]] == [one.case_id for one in found.scores["ft"]]
+    rows, kept = scored_by_all(found.checks, ALL)
+    for of_method in rows.values():
+        assert [one.case_id for one in of_method] == [record.case_id for record in kept]
+    assert len(kept) == 26
     assert "14 records that failed are left out" in found.provenance
 
 
@@ -224,13 +227,13 @@ def test_the_evidence_of_bundled_models_is_in_this_package() -> None:
     source = Source(MODEL)
     assert source.folder("ft+l") == EVIDENCE / MODEL / "ft+l"
     assert Source("a/b", Path("e")).folder("none") == Path("e") / "a--b" / "none"
-    scorer = source.scorer()
-    assert scorer.texts is not None
-    assert not scorer.texts.kept
-    assert source.job("rome", scorer).editor == ROME.paper()
+    texts = source.texts()
+    assert not texts.kept
+    assert source.job("rome", texts).editor == ROME.paper()
+    assert source.job("rome", texts).scorer.texts is texts
     assert len(source.first_records()) == RECORDS
-    assert evidence_runs.METHODS == METHODS
-    assert set(TABLE2) | set(KNOWING) == set(METHODS)
+    assert sources.METHODS == METHODS
+    assert set(TABLE2) | set(knowing.METHODS) == set(METHODS)
 
 
 def test_a_model_with_records_uses_its_own(tmp_path: Path) -> None:
@@ -238,8 +241,8 @@ def test_a_model_with_records_uses_its_own(tmp_path: Path) -> None:
     model = fake_model("mine")
     settings = Settings(records=Path("other.json"))
     own: Any = SimpleNamespace(folder=tmp_path, name="mine")
-    assert source_of(replace(model, lm=own), settings).records is None
-    assert source_of(model, settings).records == Path("other.json")
+    assert Source.of(replace(model, lm=own), settings).records is None
+    assert Source.of(model, settings).records == Path("other.json")
 
 
 def test_the_command_asks_for_every_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,10 +267,8 @@ def go(folder: Path, *more: str) -> int:
 def test_what_the_command_makes_is_evidence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scorer = evidence_runs.TextScorer
-    monkeypatch.setattr(
-        evidence_runs, "TextScorer", lambda tfidf, **more: scorer(tfidf, new_tokens=8, **more)
-    )
+    scorer = sources.TextScorer
+    monkeypatch.setattr(sources, "TextScorer", lambda tfidf, **more: scorer(tfidf, new_tokens=8, **more))
     assert go(tmp_path) == 0
     made = read_run(tmp_path / MODEL / "none")
     assert made.digest[:16] in capsys.readouterr().out
@@ -280,7 +281,9 @@ def test_what_the_command_makes_is_evidence(
     found = gather(("none",), model, Settings(evidence=tmp_path), lambda done, of: None)
     assert found.checks["none"].same_texts == 2
     assert model.lm.folder is not None
-    assert list(found.records) == load_records(model.lm.folder / "records_test.json")[:2]
+    records = load_records(model.lm.folder / "records_test.json")[:2]
+    assert found.checks["none"].cases == tuple(record.case_id for record in records)
+    assert found.means.n == 2
     assert found.family == "gpt2"
 
 
@@ -294,7 +297,7 @@ def test_the_command_says_in_one_line_what_is_wrong(
     def stop(*given: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(make_evidence, "run_job", stop)
+    monkeypatch.setattr(sources, "evaluate", stop)
     assert go(tmp_path) == 130
     assert "the same command resumes it" in capsys.readouterr().err
 
@@ -315,7 +318,7 @@ def test_a_method_that_the_model_lacks_something_for_is_not_measured(
     monkeypatch.undo()
     monkeypatch.setattr(run, "open_model", lambda source, settings: fake_model(source))
 
-    def no_layer(self: Any, method: str, scorer: Any) -> None:
+    def no_layer(self: Any, method: str, texts: Any) -> None:
         raise InputError("no layer is known")
 
     monkeypatch.setattr(Source, "job", no_layer)
@@ -328,16 +331,19 @@ def test_a_method_that_the_model_lacks_something_for_is_not_measured(
 
 
 def test_a_missing_folder_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(Missing, match=r"no evidence in m/rome: make it with python x"):
-        read_whole(tmp_path / "m" / "rome", "python x")
+    with pytest.raises(
+        Missing, match=r"no evidence in m/rome: make it with python -m claims.make_evidence --model m"
+    ):
+        Source("m", tmp_path).read("rome")
 
 
 def test_an_unfinished_run_says_how_to_resume(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "m" / "none", FakeStation(), ALL[:12]).path
     lines = (folder / LINES).read_bytes().splitlines(keepends=True)
     (folder / LINES).write_bytes(b"".join(lines[:-3]))
-    with pytest.raises(Missing, match="3 of 12 records of m/none are not measured: resume with python x"):
-        read_whole(folder, "python x")
+    source = Source("m", tmp_path)
+    with pytest.raises(Missing, match="3 of 12 records of m/none are not measured: resume with python -m"):
+        source.read("none")
     (folder / LINES).unlink()
     with pytest.raises(Missing, match="12 of 12 records"):
-        read_whole(folder, "python x")
+        source.read("none")
