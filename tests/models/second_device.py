@@ -178,8 +178,10 @@ CHECKS: dict[str, Callable[[LanguageModel], Any]] = {
 
 
 def outcome(check: Callable[[LanguageModel], Any], split: LanguageModel, whole: LanguageModel) -> str:
+    expected = check(whole)
     try:
-        found, expected = near(check(split)), check(whole)
+        with TwoDevices():
+            found = near(check(split))
     except (RuntimeError, ValueError, NotImplementedError) as problem:
         return str(problem)
     same = (
@@ -194,8 +196,7 @@ def main() -> None:
     for name in sys.argv[1:]:
         split, whole = (load((make_model(name, attn_implementation="eager"), tokenizer)) for _ in range(2))
         spread(split)
-        with TwoDevices():
-            found[name] = {label: outcome(check, split, whole) for label, check in CHECKS.items()}
+        found[name] = {label: outcome(check, split, whole) for label, check in CHECKS.items()}
     print(json.dumps(found))
     del library
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from transformers import DynamicCache
@@ -80,10 +82,10 @@ def test_greedy_is_the_librarys_own(lm: LanguageModel):
 @pytest.mark.parametrize(("top_k", "temperature"), [(None, 1.0), (5, 1.0), (None, 0.5), (1000, 2.0)])
 def test_sampling(lm: LanguageModel, top_k, temperature):
     options = {"top_k": top_k, "temperature": temperature}
-    found = lm.generate_ids(PROMPTS, 15, generator=seeded(), stop_at_eos=False, **options)
-    assert found == uncached(lm, PROMPTS, 15, seeded(), **options)
-    assert found == lm.generate_ids(PROMPTS, 15, generator=seeded(), stop_at_eos=False, **options)
-    assert found != lm.generate_ids(PROMPTS, 15, generator=seeded(4), stop_at_eos=False, **options)
+    found = lm.generate_ids(PROMPTS, 8, generator=seeded(), stop_at_eos=False, **options)
+    assert found == uncached(lm, PROMPTS, 8, seeded(), **options)
+    assert found == lm.generate_ids(PROMPTS, 8, generator=seeded(), stop_at_eos=False, **options)
+    assert found != lm.generate_ids(PROMPTS, 8, generator=seeded(4), stop_at_eos=False, **options)
 
 
 def test_only_the_given_generator_is_used(family: LanguageModel):
@@ -135,7 +137,7 @@ def test_end_of_text_stops_a_row_and_is_left_out(tokenizer):
 
 def ending(lm: LanguageModel, end: int) -> LanguageModel:
     """The model with another end-of-text token."""
-    tokenizer = make_tokenizer()
+    tokenizer = copy.deepcopy(lm.tokenizer)
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
     return load((lm.model, tokenizer))
 
@@ -148,7 +150,7 @@ def before(rows: list[list[int]], end: int) -> list[list[int]]:
 def test_a_row_that_ends_changes_nothing_in_the_others(lm: LanguageModel, options):
     def text(model, stop):
         drawn = {"generator": seeded(), **options} if options else {}
-        return model.generate_ids(PROMPTS, 20, stop_at_eos=stop, **drawn)
+        return model.generate_ids(PROMPTS, 12, stop_at_eos=stop, **drawn)
 
     free = text(lm, False)
     ends = {row[n] for row in free for n in (0, 3, 8)}
