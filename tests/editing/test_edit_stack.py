@@ -240,7 +240,7 @@ def test_overflow_in_apply_changes_nothing(tokenizer):
     assert (changed(lm, before), storages(lm), applied_edits(lm)) == ([], pointers, ())
     handle = small.apply(lm)
     one, stand_ins = state(lm), storages(lm)
-    with pytest.raises(NumericalError, match="take another edit out first"):
+    with pytest.raises(NumericalError, match="remove another edit first"):
         huge.apply(lm)
     assert (changed(lm, one), storages(lm)) == ([], stand_ins)
     handle.remove()
@@ -258,7 +258,7 @@ def test_overflow_of_what_is_left_refuses_the_removal(tokenizer):
     first = minus.apply(lm)
     second = plus.apply(lm)
     both, stand_ins = state(lm), storages(lm)
-    with pytest.raises(NumericalError, match="take another edit out first"):
+    with pytest.raises(NumericalError, match="remove another edit first"):
         first.remove()
     assert (changed(lm, both), storages(lm), first.active) == ([], stand_ins, True)
     second.remove()

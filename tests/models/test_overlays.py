@@ -11,7 +11,7 @@ from torch import nn
 
 import knowedit.models.overlays as module
 from knowedit.errors import InputError, NumericalError
-from knowedit.models.overlays import Overlay, Slot, lay, lift, overlays_on, own_tensor
+from knowedit.models.overlays import Overlay, overlays_on, own_tensor, set_overlays
 
 
 def model() -> nn.Sequential:
@@ -21,45 +21,61 @@ def model() -> nn.Sequential:
     return found
 
 
-def slot(of: nn.Module, path: str) -> Slot:
-    where, _, name = path.rpartition(".")
-    return Slot(path, of.get_submodule(where), name)
+def adding(amount: float, *paths: str) -> Overlay:
+    return Overlay({path: lambda total: total + amount for path in paths})
 
 
-def adding(of: nn.Module, amount: float, *paths: str) -> Overlay:
-    return Overlay({slot(of, path): lambda total: total + amount for path in paths})
+def add(of: nn.Module, overlay: Overlay) -> None:
+    set_overlays(of, (*overlays_on(of), overlay))
+
+
+def remove(of: nn.Module, overlay: Overlay) -> None:
+    set_overlays(of, [other for other in overlays_on(of) if other is not overlay])
 
 
 def numbers(of: nn.Module) -> list[float]:
     return [float(parameter.detach().flatten()[0]) for parameter in of.parameters()]
 
 
-def test_laid_and_lifted_in_any_order():
+def test_added_and_removed_in_any_order():
     m = model()
     pointers = [p.data_ptr() for p in m.parameters()]
-    one, two = adding(m, 10, "0.weight", "1.bias"), adding(m, 100, "0.weight")
-    lay(m, one)
-    lay(m, two)
+    one, two = adding(10, "0.weight", "1.bias"), adding(100, "0.weight")
+    add(m, one)
+    add(m, two)
     assert (numbers(m), overlays_on(m)) == ([110, 1, 2, 13], (one, two))
     assert float(own_tensor(m, m[0].weight)[0, 0]) == 0
     assert own_tensor(m, m[0].bias) is m[0].bias
-    lift(m, one)
+    remove(m, one)
     assert (numbers(m), overlays_on(m)) == ([100, 1, 2, 3], (two,))
-    lift(m, two)
+    remove(m, two)
     assert [p.data_ptr() for p in m.parameters()] == pointers
-    with pytest.raises(InputError, match="taken out already"):
-        lift(m, two)
+    remove(m, two)  # nothing is there to be removed
+    assert numbers(m) == [0, 1, 2, 3]
+
+
+def test_another_order_of_the_same_changes_is_put_in_place():
+    m = model()
+    doubling = Overlay({"0.weight": lambda total: total * 2})
+    set_overlays(m, [one := adding(1, "0.weight", "1.bias"), doubling])
+    kept = m[1].bias.data_ptr()
+    assert numbers(m) == [2, 1, 2, 4]
+    set_overlays(m, [doubling, one])
+    assert (numbers(m), overlays_on(m)) == ([1, 1, 2, 4], (doubling, one))
+    assert m[1].bias.data_ptr() == kept
+    set_overlays(m, [])
+    assert numbers(m) == [0, 1, 2, 3]
 
 
 def test_one_parameter_in_two_places_is_changed_once():
     m = model()
     m[1].weight = m[0].weight
-    lay(m, adding(m, 10, "0.weight"))
-    over = adding(m, 5, "1.weight")
-    lay(m, over)
+    add(m, adding(10, "0.weight"))
+    over = adding(5, "1.weight")
+    add(m, over)
     assert float(m[0].weight.detach()[0, 0]) == 15
     assert m[1].weight is m[0].weight
-    lift(m, over)
+    remove(m, over)
     assert float(m[1].weight.detach()[0, 0]) == 10
 
 
@@ -69,10 +85,10 @@ def test_an_error_in_a_change_leaves_all_as_it_was():
     def failing(_total: torch.Tensor) -> torch.Tensor:
         raise KeyboardInterrupt
 
-    lay(m, adding(m, 10, "0.weight"))
-    bad = Overlay({slot(m, "0.weight"): lambda total: total + 1, slot(m, "1.weight"): failing})
+    add(m, adding(10, "0.weight"))
+    bad = Overlay({"0.weight": lambda total: total + 1, "1.weight": failing})
     with pytest.raises(KeyboardInterrupt):
-        lay(m, bad)
+        add(m, bad)
     assert (numbers(m), len(overlays_on(m))) == ([10, 1, 2, 3], 1)
 
 
@@ -82,27 +98,27 @@ def interrupted(*_arguments: object) -> int:
 
 def test_an_interrupt_while_tensors_are_put_in_place_leaves_all_as_it_was(monkeypatch):
     m = model()
-    over = adding(m, 10, "0.weight", "1.weight")
+    over = adding(10, "0.weight", "1.weight")
     monkeypatch.setattr(module, "_version", interrupted)  # asked when the tensors stand in already
     with pytest.raises(KeyboardInterrupt):
-        lay(m, over)
+        add(m, over)
     assert (numbers(m), overlays_on(m)) == ([0, 1, 2, 3], ())
     assert module.NOTE not in m.__dict__
     monkeypatch.undo()
-    lay(m, over)
+    add(m, over)
     monkeypatch.setattr(module._Pile, "_note", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        lift(m, over)
+        remove(m, over)
     assert (numbers(m), overlays_on(m)) == ([10, 1, 12, 3], (over,))
     monkeypatch.undo()
-    lift(m, over)
+    remove(m, over)
     assert numbers(m) == [0, 1, 2, 3]
 
 
 def test_numbers_that_do_not_fit_are_refused():
     m = model().half()
     with pytest.raises(NumericalError, match=r"0\.weight with its changes .* 1e\+05, float16"):
-        lay(m, adding(m, 1e5, "0.weight"))
+        add(m, adding(1e5, "0.weight"))
     assert overlays_on(m) == ()
 
 
@@ -110,36 +126,36 @@ def test_rounded_once():
     """Three halves of an ulp are one ulp and a half, whichever way they come."""
     m = model().to(torch.bfloat16)
     m[0].weight.data.fill_(256.0)  # neighbours are 2 apart
-    overs = [adding(m, 0.75, "0.weight") for _ in range(2)]
+    overs = [adding(0.75, "0.weight") for _ in range(2)]
     for over in overs:
-        lay(m, over)
+        add(m, over)
     assert numbers(m)[0] == 258
 
 
-def test_the_order_is_that_of_laying():
+def test_the_order_is_that_of_adding():
     """In float64 too: (0 + 1e16 - 1e16) + 1 is 1, and (0 + 1 + 1e16) - 1e16 is 0."""
     m = model().double()
-    large, back, one = (adding(m, amount, "0.weight") for amount in (1e16, -1e16, 1.0))
+    large, back, one = (adding(amount, "0.weight") for amount in (1e16, -1e16, 1.0))
     for order, expected in (((large, back, one), 1.0), ((one, large, back), 0.0)):
         for over in order:
-            lay(m, over)
+            add(m, over)
         assert numbers(m)[0] == expected
         for over in order:
-            lift(m, over)
+            remove(m, over)
     for over in (one, large, back):
-        lay(m, over)
-    lift(m, one)
-    lay(m, one)
+        add(m, over)
+    remove(m, one)
+    add(m, one)
     assert numbers(m)[0] == 1.0
 
 
 def test_copies_own_what_they_were_copied_with():
     m = model()
-    lay(m, adding(m, 10, "0.weight"))
+    add(m, adding(10, "0.weight"))
     for twin in (copy.deepcopy(m), pickle.loads(pickle.dumps(m))):
         assert (numbers(twin), overlays_on(twin)) == ([10, 1, 2, 3], ())
-        lay(twin, over := adding(twin, 1, "0.weight"))
-        lift(twin, over)
+        add(twin, over := adding(1, "0.weight"))
+        remove(twin, over)
         assert numbers(twin) == [10, 1, 2, 3]
     assert len(overlays_on(m)) == 1
     assert overlays_on(copy.copy(m)) == overlays_on(m)
@@ -148,17 +164,17 @@ def test_copies_own_what_they_were_copied_with():
 def test_a_model_made_in_inference_mode_can_be_changed():
     with torch.inference_mode():
         m = model()
-    over = adding(m, 10, "0.weight")
-    lay(m, over)
+    over = adding(10, "0.weight")
+    add(m, over)
     assert numbers(m)[0] == 10
-    lift(m, over)
+    remove(m, over)
     assert numbers(m)[0] == 0
 
 
 def test_a_parameter_replaced_by_something_else_is_refused():
     m = model()
-    over = adding(m, 10, "0.weight")
-    lay(m, over)
+    over = adding(10, "0.weight")
+    add(m, over)
     torch.nn.utils.parametrize.register_parametrization(m[0], "weight", nn.Identity())
     with pytest.raises(InputError, match=r"0\.weight was moved, converted, replaced"):
-        lift(m, over)
+        remove(m, over)

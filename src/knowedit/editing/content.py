@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from knowedit.editing.provenance import Diagnostics, Provenance
-from knowedit.editing.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of, slot_of
+from knowedit.editing.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of, path_of
 from knowedit.errors import BaseMismatchError, FileFormatError, InputError
 from knowedit.facts import Fact
 from knowedit.linalg import LowRank
@@ -66,7 +66,7 @@ class Content:
         below = tuple(overlay.source.digest for overlay in overlays_on(lm.model))
         addresses = Updates(updates)
         for address in addresses:
-            slot_of(lm, address)
+            path_of(lm, address)  # refuses one that the model does not have
         places = {address: Place.of(lm.projection(address.layer, address.part)) for address in addresses}
         provenance = replace(provenance, on_top_of=below)
         return cls(addresses, fingerprint(lm), provenance, diagnostics or Diagnostics(), places)
@@ -106,8 +106,10 @@ class Content:
             )
 
     def _edited_tensors(self, lm: LanguageModel) -> Fingerprint:
-        slots = [slot_of(lm, address) for address in self.updates]
-        return Fingerprint({slot.path: tensor_digest(own_tensor(lm.model, slot.tensor)) for slot in slots})
+        own = {path: lm.model.get_parameter(path) for path in (path_of(lm, a) for a in self.updates)}
+        return Fingerprint(
+            {path: tensor_digest(own_tensor(lm.model, tensor)) for path, tensor in own.items()}
+        )
 
     def save(self, path: PathLike) -> None:
         """Write the edit as one safetensors file, atomically; the same edit gives the same bytes.

@@ -12,7 +12,7 @@ from knowedit.editing.content import Check, Content
 from knowedit.editing.updates import Updates
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel
-from knowedit.models.overlays import Overlay, lay, lift, overlays_on
+from knowedit.models.overlays import Overlay, overlays_on, set_overlays
 from knowedit.tensorfile import PathLike
 
 
@@ -76,7 +76,7 @@ class Edit(Content):
         self.check_base(lm, check=check)
         _check_stack(lm, self)
         overlay = Overlay(Updates(self.updates).changes(lm), source=self)
-        lay(lm.model, overlay)
+        set_overlays(lm.model, (*overlays_on(lm.model), overlay))
         return Handle(self, lm, overlay)
 
     @contextmanager
@@ -199,7 +199,8 @@ class Handle:
             raise InputError(
                 f"the edit {self.edit.digest:.12} is not applied to {self.lm.name}: it was removed already"
             )
-        lift(self.lm.model, self._overlay)
+        others = [other for other in overlays_on(self.lm.model) if other is not self._overlay]
+        set_overlays(self.lm.model, others)
 
     def __enter__(self) -> Handle:
         return self

@@ -14,7 +14,7 @@ from torch import Tensor
 from knowedit.errors import InputError, ShapeError
 from knowedit.linalg import LowRank
 from knowedit.models import LanguageModel, Projection
-from knowedit.models.overlays import Change, Slot
+from knowedit.models.overlays import Change
 
 TensorName = Literal["weight", "bias"]
 
@@ -133,14 +133,14 @@ class Updates(Mapping[AnyAddress, Update]):
         """The root of the sum of squares over all addresses."""
         return math.hypot(*(update.frobenius_norm() for update in self._by_address.values()))
 
-    def changes(self, lm: LanguageModel) -> dict[Slot, Change]:
-        """What adds each update to the parameter at its address.
+    def changes(self, lm: LanguageModel) -> dict[str, Change]:
+        """What adds each update to the parameter at its address, by the parameter's full name.
 
         Raises:
             InputError: the model has no such parameter; or, once the change is made, it has another shape.
         """
         return {
-            slot_of(lm, address): partial(_plus, lm.projection(address.layer, address.part), update)
+            path_of(lm, address): partial(_plus, lm.projection(address.layer, address.part), update)
             for address, update in self._by_address.items()
         }
 
@@ -195,8 +195,8 @@ class Place(NamedTuple):
         return cls(projection.path, projection.transposed)
 
 
-def slot_of(lm: LanguageModel, address: Address) -> Slot:
-    """The parameter at an address.
+def path_of(lm: LanguageModel, address: Address) -> str:
+    """The full name of the parameter at an address, for instance ``transformer.h.5.mlp.c_proj.weight``.
 
     Raises:
         InputError: the model has no such layer, projection or bias.
@@ -204,7 +204,7 @@ def slot_of(lm: LanguageModel, address: Address) -> Slot:
     projection = lm.projection(address.layer, address.part)
     if address.tensor == "bias" and projection.bias is None:
         raise InputError(f"{projection.path} has no bias, the edit changes one: it belongs to another model")
-    return Slot(f"{projection.path}.{address.tensor}", projection.module, address.tensor)
+    return f"{projection.path}.{address.tensor}"
 
 
 def _described(update: Update) -> str:

@@ -1,8 +1,8 @@
-"""Changes that lie over a model's weights and can be lifted in any order, bit for bit.
+"""Changes that lie over a model's weights and can be removed in any order, bit for bit.
 
 A changed weight is never changed back by arithmetic. The model's own tensor is kept aside, and whatever lies
 over it is computed from it anew: own tensor in float64, plus the changes in the order in which they were
-laid, rounded once. With nothing left over it, the own tensor itself is put back.
+added, rounded once. With nothing left over it, the own tensor itself is put back.
 
 What lies over a model is noted on the model (one attribute, there only while something lies over it), so two
 `LanguageModel`s of one model agree. A copy of a model, or one read back from a file, has the weights that it was
@@ -26,52 +26,31 @@ Change = Callable[[Tensor], Tensor]
 """From a float64 tensor, as the model stores it, to a new one of the same shape with the change added."""
 
 
-@dataclass(frozen=True)
-class Slot:
-    """A parameter's place in a model.
-
-    Attributes:
-        path: the tensor's full name, for instance ``transformer.h.5.mlp.c_proj.weight``.
-        module: the module that holds it.
-        name: its name in the module.
-    """
-
-    path: str
-    module: nn.Module
-    name: str
-
-    @property
-    def tensor(self) -> nn.Parameter:
-        """The parameter that is there now."""
-        found: nn.Parameter = getattr(self.module, self.name)
-        return found
-
-
-@dataclass(frozen=True, eq=False)
 class Overlay:
-    """Changes that are laid and lifted together.
+    """Changes that are added and removed together; an overlay equals itself alone.
 
     Attributes:
-        changes: what is changed and how.
+        changes: what is changed and how, by the tensor's full name: ``transformer.h.5.mlp.c_proj.weight``.
         source: what the changes come from; only carried along.
     """
 
-    changes: Mapping[Slot, Change]
-    source: Any = None
+    def __init__(self, changes: Mapping[str, Change], source: Any = None) -> None:
+        self.changes = changes
+        self.source = source
 
 
 @dataclass(frozen=True, eq=False)
 class _Covered:
     """A parameter with something over it: its own tensor, and the one that was put in its place."""
 
-    slot: Slot
+    path: str
     parameter: nn.Parameter
     own: Tensor
     stand_in: Tensor  # held, so that no other tensor can get its address
     version: int
 
-    def check(self) -> None:
-        here = self.slot.tensor
+    def check(self, model: nn.Module) -> None:
+        here = _at(model, self.path)
         alike = (here.dtype, here.device, here.data_ptr()) == (
             self.stand_in.dtype,
             self.stand_in.device,
@@ -79,14 +58,14 @@ class _Covered:
         )
         if here is not self.parameter or not alike or _version(here) != self.version:
             raise InputError(
-                f"{self.slot.path} was moved, converted, replaced or written to while an edit was applied, so it "
-                "is not known which tensor to put back: take edits out before you change the model, and "
+                f"{self.path} was moved, converted, replaced or written to while an edit was applied, so it "
+                "is not known which tensor to put back: remove edits before you change the model, and "
                 "load this one again"
             )
 
 
 class _Pile:
-    """What lies over one model, in the order in which it was laid."""
+    """What lies over one model, in the order in which it was added."""
 
     def __init__(self) -> None:
         self.overlays: tuple[Overlay, ...] = ()
@@ -95,34 +74,34 @@ class _Pile:
     def __reduce__(self) -> tuple[type[_Pile], tuple[()]]:
         return _Pile, ()  # a copy, deep or from a file, has nothing over it
 
-    def own(self, tensor: Tensor) -> Tensor:
+    def own(self, model: nn.Module, tensor: Tensor) -> Tensor:
         """The tensor that is the model's own where ``tensor`` is now."""
         for covered in self.covered:
-            if tensor is covered.parameter or tensor is covered.slot.tensor:
-                covered.check()
+            if tensor is covered.parameter or tensor is _at(model, covered.path):
+                covered.check(model)
                 return covered.own
         return tensor
 
-    def become(self, model: nn.Module, overlays: tuple[Overlay, ...], touched: Iterable[Slot]) -> None:
-        """Have exactly ``overlays`` over the model; only the touched parameters change. All of it or nothing.
+    def become(self, model: nn.Module, overlays: tuple[Overlay, ...]) -> None:
+        """Have exactly ``overlays`` over the model; only parameters whose changes differ change. All of it or nothing.
 
         The tensors are all computed before the first is put in place.
         """
-        slots = {slot.tensor: slot for slot in touched}
-        own = {parameter: self.own(parameter).detach() for parameter in slots}
-        new = {p: _covering(slot, own[p], _changes_of(p, overlays)) for p, slot in slots.items()}
-        old = {parameter: parameter.data for parameter in slots}
+        paths = {_at(model, path): path for path in _differing(self.overlays, overlays)}
+        own = {parameter: self.own(model, parameter).detach() for parameter in paths}
+        new = {p: _covering(path, own[p], _changes_of(model, p, overlays)) for p, path in paths.items()}
+        old = {parameter: parameter.data for parameter in paths}
         before = self.overlays, self.covered
         try:
             for parameter, tensor in new.items():
                 parameter.data = own[parameter] if tensor is None else tensor
             rest = tuple(covered for covered in self.covered if covered.parameter not in new)
-            laid = (
-                _Covered(slots[p], p, own[p], tensor, _version(p))
+            added = (
+                _Covered(paths[p], p, own[p], tensor, _version(p))
                 for p, tensor in new.items()
                 if tensor is not None
             )
-            self.overlays, self.covered = overlays, (*rest, *laid)
+            self.overlays, self.covered = overlays, (*rest, *added)
             self._note(model)
         except BaseException:
             for parameter, tensor in old.items():
@@ -139,32 +118,20 @@ class _Pile:
 
 
 def overlays_on(model: nn.Module) -> tuple[Overlay, ...]:
-    """What lies over a model, the first laid first."""
+    """What lies over a model, the first added first."""
     return _pile(model).overlays
 
 
-def lay(model: nn.Module, overlay: Overlay) -> None:
-    """Add changes over whatever lies over the model already. After an error the model is as it was.
+def set_overlays(model: nn.Module, overlays: Iterable[Overlay]) -> None:
+    """Have exactly these changes over the model, in this order. After an error the model is as it was.
+
+    ``set_overlays(model, (*overlays_on(model), overlay))`` adds one.
 
     Raises:
         InputError: a tensor was moved, converted or written to while something lay over it.
         NumericalError: a new value overflows the tensor's number format, or a weight is not finite.
     """
-    pile = _pile(model)
-    pile.become(model, (*pile.overlays, overlay), overlay.changes)
-
-
-def lift(model: nn.Module, overlay: Overlay) -> None:
-    """Take changes out, wherever they lie. After an error the model is as it was.
-
-    Raises:
-        InputError: they do not lie over the model, or a tensor was moved, converted or written to since.
-        NumericalError: a value without them overflows the tensor's number format.
-    """
-    pile = _pile(model)
-    if overlay not in pile.overlays:
-        raise InputError("these changes are not applied to the model: they were taken out already")
-    pile.become(model, tuple(other for other in pile.overlays if other is not overlay), overlay.changes)
+    _pile(model).become(model, tuple(overlays))
 
 
 def own_tensor(model: nn.Module, tensor: Tensor) -> Tensor:
@@ -173,7 +140,7 @@ def own_tensor(model: nn.Module, tensor: Tensor) -> Tensor:
     Raises:
         InputError: it was moved, converted or written to while something lay over it.
     """
-    return _pile(model).own(tensor)
+    return _pile(model).own(model, tensor)
 
 
 def _pile(model: nn.Module) -> _Pile:
@@ -181,18 +148,37 @@ def _pile(model: nn.Module) -> _Pile:
     return found if isinstance(found, _Pile) else _Pile()
 
 
-def _changes_of(parameter: nn.Parameter, overlays: Iterable[Overlay]) -> list[Change]:
+def _at(model: nn.Module, path: str) -> nn.Parameter:
+    where, _, name = path.rpartition(".")
+    found: nn.Parameter = getattr(model.get_submodule(where), name)
+    return found
+
+
+def _differing(old: Iterable[Overlay], new: Iterable[Overlay]) -> list[str]:
+    """The names of the parameters to which the two add different changes."""
+    before, after = _by_path(old), _by_path(new)
+    return [path for path in {**before, **after} if before.get(path) != after.get(path)]
+
+
+def _by_path(overlays: Iterable[Overlay]) -> dict[str, list[Change]]:
+    found: dict[str, list[Change]] = {}
+    for path, change in (pair for overlay in overlays for pair in overlay.changes.items()):
+        found.setdefault(path, []).append(change)
+    return found
+
+
+def _changes_of(model: nn.Module, parameter: nn.Parameter, overlays: Iterable[Overlay]) -> list[Change]:
     every = (pair for overlay in overlays for pair in overlay.changes.items())
-    return [change for slot, change in every if slot.tensor is parameter]
+    return [change for path, change in every if _at(model, path) is parameter]
 
 
-def _covering(slot: Slot, own: Tensor, changes: Iterable[Change]) -> Tensor | None:
+def _covering(path: str, own: Tensor, changes: Iterable[Change]) -> Tensor | None:
     """The own tensor with the changes added in order in float64, rounded once; None if there are none."""
     found: Tensor | None = None
     with torch.no_grad(), torch.inference_mode(own.is_inference()):  # a parameter stays the kind it is
         for change in changes:
             found = change(own.double() if found is None else found)
-        return None if found is None else rounded(slot.path, found, own.dtype)
+        return None if found is None else rounded(path, found, own.dtype)
 
 
 def rounded(path: str, total: Tensor, dtype: torch.dtype) -> Tensor:
@@ -206,7 +192,7 @@ def rounded(path: str, total: Tensor, dtype: torch.dtype) -> Tensor:
         raise NumericalError(
             f"{path} with its changes has a value of size {float(total.abs().max()):.3g}, "
             f"{str(dtype).removeprefix('torch.')} holds finite numbers only: load the model in a wider format, "
-            "or take another edit out first"
+            "or remove another edit first"
         )
     return result
 

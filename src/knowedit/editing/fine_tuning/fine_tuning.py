@@ -6,7 +6,7 @@ to. The change Î´ is what is optimised: Adam does not see where it starts, and Â
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -19,11 +19,10 @@ from knowedit.editing.editor import Editor
 from knowedit.editing.fine_tuning.known_settings import ATTN_EDIT, FT, FT_L, known_settings
 from knowedit.editing.fine_tuning.likelihood import Likelihood
 from knowedit.editing.provenance import Diagnostics, Provenance
-from knowedit.editing.updates import Address, Dense, slot_of
+from knowedit.editing.updates import Address, Dense, path_of
 from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel, generator_from
-from knowedit.models.overlays import Slot
 
 Bound: TypeAlias = float | Literal["known"] | None
 Target = Literal["joint", "mean", "first"]
@@ -163,30 +162,30 @@ class FineTuning(Editor):
 
     def _edit(self, lm: LanguageModel, facts: Sequence[Fact]) -> Edit:
         addresses = self.addresses(lm)
-        slots = [slot_of(lm, address) for address in addresses]
-        deltas, steps, probability = self._searched(lm, facts, slots)
+        own = {path: lm.model.get_parameter(path).detach() for path in (path_of(lm, a) for a in addresses)}
+        deltas, steps, probability = self._searched(lm, facts, own)
         updates = {
-            address: Dense(_oriented(lm, address, delta), slot.tensor.dtype)
-            for address, slot, delta in zip(addresses, slots, deltas, strict=True)
+            address: Dense(_oriented(lm, address, delta), tensor.dtype)
+            for address, tensor, delta in zip(addresses, own.values(), deltas, strict=True)
         }
-        old = sum(float(slot.tensor.detach().double().square().sum()) for slot in slots)
+        old = sum(float(tensor.double().square().sum()) for tensor in own.values())
         new = sum(float(delta.double().square().sum()) for delta in deltas)
         found = Diagnostics(relative_change=(new / old) ** 0.5, probability=probability, steps=steps)
         return Edit.computed(lm, updates, provenance=Provenance.of(self, lm, facts), diagnostics=found)
 
     def _searched(
-        self, lm: LanguageModel, facts: Sequence[Fact], slots: Sequence[Slot]
+        self, lm: LanguageModel, facts: Sequence[Fact], own: Mapping[str, Tensor]
     ) -> tuple[list[Tensor], int, float]:
-        """One change a slot, in the orientation of its storage; the steps; P[o* | p], mean over the facts."""
+        """One change for each tensor, in the orientation of its storage; the steps; P[o* | p], mean over the facts."""
         assert self.layer is not None
         assert self.bound != "known"
         bound, likelihood = self.bound, Likelihood(lm, self.layer, facts, self.target)
-        old = [slot.tensor.detach() for slot in slots]
+        old = list(own.values())
         # Adam needs more digits than half precision has; the block computes in the model's own format.
         wide = [torch.float64 if tensor.dtype == torch.float64 else torch.float32 for tensor in old]
         deltas = [torch.zeros_like(t, dtype=d).requires_grad_() for t, d in zip(old, wide, strict=True)]
         block = lm.anatomy.path("block", self.layer) + "."
-        names = [slot.path.removeprefix(block) for slot in slots]
+        names = [path.removeprefix(block) for path in own]
 
         def loss() -> tuple[Tensor, Tensor]:
             new = [(own.to(d.dtype) + d).to(own.dtype) for own, d in zip(old, deltas, strict=True)]
