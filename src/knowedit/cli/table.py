@@ -50,12 +50,12 @@ def table(
         figure: None if figure is None else figures.bars(found),
         distributions: None if distributions is None else figures.distributions(read),
     }
-    for path in out or ():
-        text = found.csv() if path.suffix.lower() == ".csv" else found.markdown()
-        write_bytes(path, text.encode())
-    for path, picture in pictures.items():
-        if path is not None and picture is not None:
-            figures.save(picture, path)
+    for file in out or ():
+        text = found.csv() if file.suffix.lower() == ".csv" else found.markdown()
+        write_bytes(file, text.encode())
+    for place, picture in pictures.items():
+        if place is not None and picture is not None:
+            figures.save(picture, place)
     written = [str(path) for path in (*(out or ()), figure, distributions) if path is not None]
     if as_json:
         print_json({"rows": [_as_json(row) for row in found.rows], "written": written})
