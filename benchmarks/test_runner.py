@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import knowedit
-from knowedit.editing import ROME, sample_prefixes, second_moment
+from knowedit.editing import ROME, second_moment
 from knowedit.evaluation import (
     TEST_FILE,
     EvaluationJob,
@@ -104,7 +104,7 @@ def plain_loop(lm, records, prefixes, moment, texts):
 def drawn_prefixes(lm, records):
     """Those that the run draws for each record."""
     plan = ROME.paper().prefixes
-    return {one.case_id: sample_prefixes(lm, plan, record_generator(0, one.case_id)) for one in records}
+    return {one.case_id: plan.sample(lm, record_generator(0, one.case_id)) for one in records}
 
 
 def seconds(function):

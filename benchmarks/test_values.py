@@ -17,7 +17,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import knowedit
-from knowedit.editing import ROME, optimise_value, sample_prefixes
+from knowedit.editing import ROME, optimise_value
 from knowedit.evaluation import TEST_FILE, load_records
 from knowedit.models import Site, batch, forward, intervene, load, locate, target_ids
 from tests.editing import oracles
@@ -113,7 +113,7 @@ def test_v_star_is_found_faster_than_with_whole_forwards(case, capsys):
     layer, rome, count = CASES[case]
     organism = knowedit.load("organism-gpt2")
     facts = [record.fact for record in load_records(organism.folder / TEST_FILE)[:count]]
-    prefixes = sample_prefixes(organism, rome.prefixes, torch.Generator().manual_seed(0))
+    prefixes = rome.prefixes.sample(organism, torch.Generator().manual_seed(0))
     lm = organism if layer is None else gpt2_small(organism.tokenizer)
     layer = rome.prepared(organism).layer if layer is None else layer
     found = milliseconds([ours, batched, one_by_one], lm, layer, rome, facts, prefixes)

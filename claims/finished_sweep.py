@@ -33,7 +33,7 @@ from knowedit.evaluation import (
 from knowedit.evaluation.runs.evaluate import records_identity
 from knowedit.evaluation.runs.evidence import PROBABILITY, require_same_question
 from knowedit.evaluation.runs.station import EvaluationStation
-from knowedit.evaluation.runs.sweep_points import SweepPoint, sweep_digest
+from knowedit.evaluation.runs.sweep_points import SweepPoint
 from knowedit.runs import MANIFEST
 
 FOLDER: Final = "sweep"
@@ -121,7 +121,7 @@ def gather(methods: Sequence[str], model: OpenModel, settings: Settings, progres
         progress(done, len(drawn))
     failed = {int(case) for one in points for case in one.failed}
     cases = [record.case_id for record in records if record.case_id not in failed]
-    note = f"sweep {sweep_digest(points)[:12]} of {len(points)} settings; {again} records measured again"
+    note = f"sweep {SweepPoint.digest(points)[:12]} of {len(points)} settings; {again} records measured again"
     return Evidence(points, cases, model.lm.n_layers, settings.seed, note)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from claims.models import OpenModel, draw_records
 from claims.registry import Claim, Expectation, Measured, Progress, Section
 from claims.settings import Settings
-from knowedit.editing import Edit, PrefixPlan, sample_prefixes, subject_key
+from knowedit.editing import Edit, PrefixPlan, subject_key
 from knowedit.evaluation import Record, RecordScores, score_record
 from knowedit.evaluation.runs.seeds import record_generator
 from knowedit.intervals import Interval
@@ -119,7 +119,7 @@ def without_statistics(model: OpenModel, edit: Edit, key: Tensor) -> Edit:
 def _average_key(model: OpenModel, records: Sequence[Record], seed: int) -> Tensor:
     """The mean key of some of the records' subjects, each behind the same few prefixes."""
     generator = record_generator(seed, -1)
-    prefixes = sample_prefixes(model.lm, AVERAGE_PREFIXES, generator)
+    prefixes = AVERAGE_PREFIXES.sample(model.lm, generator)
     subjects = [record.fact.subject for record in records[:AVERAGE_SUBJECTS]]
     return torch.stack([subject_key(model.lm, model.layer, name, prefixes) for name in subjects]).mean(0)
 

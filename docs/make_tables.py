@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from knowedit.editing.rome.profiles import NUMBERS
-from knowedit.editing.rome.sources import SOURCES, described, profile_values
+from knowedit.editing.rome.sources import SOURCES, described, sourced_values
 from knowedit.bundled import bundled_models, notes
 
 ROOT = Path(__file__).parents[1]
@@ -82,9 +82,9 @@ def claims(report: Path) -> str:
 def profiles() -> str:
     """Every field of every profile; a value is printed where it differs from the one to its left."""
     lines = [f"| | {' | '.join(NUMBERS)} |", "|---" * (len(NUMBERS) + 1) + "|"]
-    values = [profile_values(name) for name in NUMBERS]
+    values = [sourced_values(name) for name in NUMBERS]
     for field in SOURCES:
-        cells = [described(own[field]) for own in values]
+        cells = [described(own[field][0]) for own in values]
         shown = [cell if not i or cell != cells[i - 1] else "=" for i, cell in enumerate(cells)]
         lines.append(f"| `{field}` | {' | '.join(shown)} |")
     return "\n".join(lines)

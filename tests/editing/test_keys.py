@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from knowedit.editing import PrefixPlan, sample_prefixes, subject_key
+from knowedit.editing import PrefixPlan, subject_key
 from knowedit.errors import InputError
 from tests.editing import oracles
 from tests.editing.conftest import PREFIXES
@@ -30,11 +30,11 @@ def test_key_of_another_subject_layer_or_prefix_differs(family):
 
 def test_prefixes_depend_on_the_generator_alone(family):
     plan = PrefixPlan(((3, 2), (2, 5)))
-    first = sample_prefixes(family, plan, torch.Generator().manual_seed(3))
+    first = plan.sample(family, torch.Generator().manual_seed(3))
     torch.manual_seed(99)
-    sample_prefixes(family, plan, torch.Generator().manual_seed(4))
-    assert sample_prefixes(family, plan, torch.Generator().manual_seed(3)) == first
-    assert sample_prefixes(family, plan, torch.Generator().manual_seed(4)) != first
+    plan.sample(family, torch.Generator().manual_seed(4))
+    assert plan.sample(family, torch.Generator().manual_seed(3)) == first
+    assert plan.sample(family, torch.Generator().manual_seed(4)) != first
     assert len(first) == 5
 
 

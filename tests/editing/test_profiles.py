@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from knowedit.editing import PROFILES, ROME, SOURCES, PrefixPlan, make_editor, optimise_value, settings_of
-from knowedit.editing.rome.sources import profile_values, source
+from knowedit.editing.rome.sources import sourced_values
 from knowedit.errors import InputError
 from knowedit.linalg import SecondMoment
 from tests.editing import oracles
@@ -85,8 +85,12 @@ EXPECTED = {
 }
 
 
+def _values(name):
+    return {field: value for field, (value, _) in sourced_values(name).items()}
+
+
 def test_every_profile_has_the_numbers_written_down_here():
-    assert {name: profile_values(name) for name in NAMES} == EXPECTED
+    assert {name: _values(name) for name in NAMES} == EXPECTED
 
 
 def test_the_papers_numbers_are_the_defaults():
@@ -97,7 +101,7 @@ def test_every_field_of_every_profile_has_a_source():
     own = {field.name for field in fields(ROME)} - {"prefixes", "statistics"}
     nested = {f"prefixes.{field.name}" for field in fields(PrefixPlan)}
     assert set(SOURCES) == own | nested
-    assert all(source(name, field) for name in NAMES for field in SOURCES)
+    assert all(source for name in NAMES for _, source in sourced_values(name).values())
     assert all(len(SOURCES[field]) == 3 for field in SOURCES)
 
 
@@ -105,11 +109,11 @@ def test_a_value_that_is_not_the_papers_has_another_source():
     for name in NAMES:
         for field in SOURCES:
             if EXPECTED[name][field] != PAPER[field]:
-                assert source(name, field) != source("paper", field), (name, field)
+                assert sourced_values(name)[field][1] != sourced_values("paper")[field][1], (name, field)
 
 
 def test_unknown_profiles_are_refused():
-    for ask in (profile, profile_values):
+    for ask in (profile, sourced_values):
         with pytest.raises(InputError, match=r"no profile .rome.*: use one of paper, .*consistent-keys"):
             ask("rome")
     with pytest.raises(InputError, match="'gpt2-xl' or 'gpt-j'"):

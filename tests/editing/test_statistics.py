@@ -5,7 +5,6 @@ import torch
 
 from knowedit.editing import (
     Reading,
-    collect_second_moment,
     collect_second_moments,
     load_second_moment,
     save_second_moment,
@@ -50,7 +49,7 @@ def assert_close(found, expected):
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_moment_equals_one_forward_a_text(family, batch_size):
     """Padding does not count, whatever the batch."""
-    found = collect_second_moment(family, TEXTS, 2, batch_size=batch_size)
+    found = collect_second_moments(family, TEXTS, [2], reading=Reading(batch_texts=batch_size))[2]
     expected, count = slow_moment(family, 2)
     assert found.count == count
     assert_close(found.matrix, expected)
@@ -104,7 +103,7 @@ def test_a_batch_keeps_to_its_budget(family):
 def test_any_number_format_is_summed_in_float64(fresh_lm):
     lm = fresh_lm("gpt2")
     lm.model.to(torch.bfloat16)
-    found = collect_second_moment(lm, TEXTS, 2, batch_size=1)
+    found = collect_second_moments(lm, TEXTS, [2], reading=Reading(batch_texts=1))[2]
     assert found.raw_sum.dtype == torch.float64
     expected, _ = slow_moment(lm, 2)
     torch.testing.assert_close(found.matrix, expected, atol=1e-12 * float(expected.abs().max()), rtol=0)
@@ -131,7 +130,7 @@ def test_a_limit_reads_no_text_beyond_it(family):
 
 
 def test_long_texts_are_cut_at_the_models_positions(family):
-    assert collect_second_moment(family, ["Paris " * 500], 0).count == family.max_tokens
+    assert collect_second_moments(family, ["Paris " * 500], [0])[0].count == family.max_tokens
 
 
 def test_long_texts_are_split_if_asked(family):
@@ -162,9 +161,9 @@ def test_a_reading_of_nothing_is_refused(name):
 def test_no_text_is_refused(family):
     for texts in ([], ["", ""]):
         with pytest.raises(InputError, match="no text"):
-            collect_second_moment(family, texts, 0)
+            collect_second_moments(family, texts, [0])[0]
     with pytest.raises(InputError, match="write \\[text\\]"):
-        collect_second_moment(family, "Paris", 0)
+        collect_second_moments(family, "Paris", [0])[0]
 
 
 def test_an_unknown_layer_or_part_is_refused_before_any_text_is_read(family):
@@ -218,7 +217,7 @@ def test_the_folder_keeps_it(tiny_folder):
     lm = load(str(tiny_folder))
     with pytest.raises(InputError, match="no key statistics"):
         second_moment(lm, 1)
-    moment = collect_second_moment(lm, TEXTS, 1)
+    moment = collect_second_moments(lm, TEXTS, [1])[1]
     save_second_moment(lm, 1, moment)
     assert torch.equal(second_moment(lm, 1).matrix, moment.matrix)
     oracles.down(lm, 0).weight.data[0, 0] += 1
@@ -231,14 +230,14 @@ def test_the_folders_text_serves_other_layers(tiny_folder):
     (tiny_folder / "knowedit.json").write_text('{"statistics_text": "t.txt"}')
     (tiny_folder / "t.txt").write_text("\n".join(TEXTS))
     lm = load(str(tiny_folder))
-    assert torch.equal(second_moment(lm, 3).matrix, collect_second_moment(lm, TEXTS, 3).matrix)
+    assert torch.equal(second_moment(lm, 3).matrix, collect_second_moments(lm, TEXTS, [3])[3].matrix)
     (tiny_folder / "knowedit.json").unlink()
 
 
 @pytest.fixture
 def kept(tiny_folder):
     lm = load(str(tiny_folder))
-    save_second_moment(lm, 1, collect_second_moment(lm, TEXTS, 1))
+    save_second_moment(lm, 1, collect_second_moments(lm, TEXTS, [1])[1])
     path = tiny_folder / "second_moment_1.safetensors"
     yield lm, path
     path.unlink()
@@ -293,7 +292,7 @@ def test_nothing_is_gathered_through_an_edited_model():
 
 
 def test_a_moment_is_kept_in_any_folder_with_more_about_it(tiny_gpt2, tmp_path):
-    moment = collect_second_moment(tiny_gpt2, TEXTS, 1)
+    moment = collect_second_moments(tiny_gpt2, TEXTS, [1])[1]
     path = save_second_moment(tiny_gpt2, 1, moment, folder=tmp_path, about={"corpus": "four texts"})
     assert path.parent == tmp_path
     assert torch.equal(load_second_moment(path, tiny_gpt2, 1).matrix, moment.matrix)

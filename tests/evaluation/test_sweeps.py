@@ -12,7 +12,7 @@ import knowedit
 from knowedit.editing import ROME, FineTuning
 from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation import TRAIN_FILE, Sweep, best, load_records, read_sweep, score_record
-from knowedit.evaluation.runs.sweep_points import LINES, SweepRow, sweep_digest
+from knowedit.evaluation.runs.sweep_points import LINES, SweepPoint, SweepRow
 from knowedit.evaluation.scores.record_scores import Pair, RecordScores
 from knowedit.intervals import Interval
 from knowedit.runs import MANIFEST, Workers
@@ -82,7 +82,11 @@ def test_what_is_there_is_not_measured_again_and_settings_can_be_added(sweep, wh
     assert told == []
     found += sweep(FT_L, folder).run(watch=lambda *now: told.append(now))
     assert told == [(TOLD, done, 3) for done in range(4)]
-    assert sweep_digest(found) == sweep_digest(whole[1]) == sweep_digest(read_sweep(folder)[1][::-1])
+    assert (
+        SweepPoint.digest(found)
+        == SweepPoint.digest(whole[1])
+        == SweepPoint.digest(read_sweep(folder)[1][::-1])
+    )
     assert sweep(FT_L, folder).run() == (found[1],)
     assert len(read_sweep(folder)[1]) == 2
 
@@ -116,14 +120,14 @@ def test_damaged_folders(whole, tmp_path):
 def test_a_digest_is_of_every_value(whole):
     one, other = whole[1]
     changed = replace(one, columns=one.columns | {"NS": (*one.columns["NS"][:-1], 0.123)})
-    assert sweep_digest([changed, other]) != sweep_digest([one, other])
-    assert sweep_digest([replace(one, seconds=9.0), other]) == sweep_digest([one, other])
+    assert SweepPoint.digest([changed, other]) != SweepPoint.digest([one, other])
+    assert SweepPoint.digest([replace(one, seconds=9.0), other]) == SweepPoint.digest([one, other])
 
 
 def test_workers_find_the_same(whole, records, tmp_path):
     out = tmp_path / "s"
     found = Sweep(MODEL, *FT, out, records).run(workers=Workers(1))
-    assert sweep_digest(found) == sweep_digest(whole[1][:1])
+    assert SweepPoint.digest(found) == SweepPoint.digest(whole[1][:1])
 
 
 @dataclass(frozen=True)

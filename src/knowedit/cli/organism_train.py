@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from knowedit.evaluation import Record
+    from knowedit.linalg import SecondMoment
     from knowedit.models import LanguageModel
     from knowedit.organisms import Recipe, World
 
@@ -29,6 +30,8 @@ STATISTICS_TEXT = "statistics.txt"
 STATISTICS_PASSAGES = 400
 PASSAGE_WORDS = 80
 LAYER_RECORDS = 40
+BATCH_TEXTS = 16
+"""Texts of a forward where statistics are gathered; it decides their last digits."""
 
 
 def organism_train(
@@ -81,7 +84,7 @@ def _release(
     All figures are of the float16 weights as they are stored, loaded as a user loads them.
     """
     import knowedit
-    from knowedit.editing import collect_second_moment, save_second_moment
+    from knowedit.editing import save_second_moment
     from knowedit.evaluation import TEST_FILE, TRAIN_FILE, Record
     from knowedit.organisms import (
         World,
@@ -114,7 +117,7 @@ def _release(
         lm, [Record.from_json(record) for record in train_records[:LAYER_RECORDS]], texts, tell
     )
     layer = max(layers, key=lambda number: layers[number]["score"])
-    save_second_moment(lm, layer, collect_second_moment(lm, texts, layer))
+    save_second_moment(lm, layer, _second_moment(lm, texts, layer))
     notes = _notes(recipe, figures, layer, layers, json.loads(log.read_text().splitlines()[-1]))
     write_bytes(folder / NOTES, (json.dumps(notes, indent=1) + "\n").encode())
     return notes
@@ -149,6 +152,12 @@ def _known_facts(lm: LanguageModel, world: World) -> list[dict[str, str]]:
     return found
 
 
+def _second_moment(lm: LanguageModel, texts: list[str], layer: int) -> SecondMoment:
+    from knowedit.editing import Reading, collect_second_moments
+
+    return collect_second_moments(lm, texts, [layer], reading=Reading(batch_texts=BATCH_TEXTS))[layer]
+
+
 def _score_layers(
     lm: LanguageModel, records: list[Record], texts: list[str], tell: Callable[..., None]
 ) -> dict[int, dict[str, float]]:
@@ -158,12 +167,12 @@ def _score_layers(
     """
     import torch
 
-    from knowedit.editing import ROME, collect_second_moment
+    from knowedit.editing import ROME
     from knowedit.evaluation import score_record
 
     scored = {}
     for layer in range(lm.n_layers):
-        moment = collect_second_moment(lm, texts, layer)
+        moment = _second_moment(lm, texts, layer)
         rome = replace(ROME.paper(layer=layer), statistics=moment).prepared(lm)
         rows = []
         for record in records:

@@ -13,8 +13,8 @@ from knowedit.cli.options import Json
 from knowedit.cli.output import console, print_json
 from knowedit.errors import InputError
 
-Values = Mapping[str, Mapping[str, Any]]
-"""Name of a profile, then field, then value."""
+Values = Mapping[str, Mapping[str, tuple[Any, str]]]
+"""Name of a profile, then field, then the value and its source."""
 
 
 def profiles(
@@ -24,16 +24,16 @@ def profiles(
 ) -> None:
     """Print all profiles, one with its sources, or what differs between two."""
     from knowedit.editing.rome.profiles import NUMBERS
-    from knowedit.editing.rome.sources import profile_values, source
+    from knowedit.editing.rome.sources import sourced_values
 
     if first is not None and first == second:
         raise InputError(f"both profiles are {first!r}: name two different ones")
     names = [name for name in (first, second) if name] or list(NUMBERS)
-    values = {name: profile_values(name) for name in names}
+    values = {name: sourced_values(name) for name in names}
     fields = [field for field in values[names[0]] if second is None or _differs(values, field)]
     if as_json:
         shown = {
-            name: {field: {"value": own[field], "source": source(name, field)} for field in fields}
+            name: {field: dict(zip(("value", "source"), own[field], strict=True)) for field in fields}
             for name, own in values.items()
         }
         print_json(shown)
@@ -42,21 +42,21 @@ def profiles(
 
 
 def _differs(values: Values, field: str) -> bool:
-    return len({str(own[field]) for own in values.values()}) > 1
+    return len({str(own[field][0]) for own in values.values()}) > 1
 
 
 def _table(values: Values, fields: list[str], *, sourced: bool) -> Table:
     """A row a field; each value above its source, or printed where it differs from the one to its left."""
-    from knowedit.editing.rome.sources import described, source
+    from knowedit.editing.rome.sources import described
 
     table = Table(box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in values:
         table.add_column(name, overflow="fold")
     for field in fields:
-        cells = [escape(described(own[field])) for own in values.values()]
+        cells = [escape(described(own[field][0])) for own in values.values()]
         if sourced:
-            sources = [escape(source(name, field)) for name in values]
+            sources = [escape(own[field][1]) for own in values.values()]
             cells = [f"{cell}\n[dim]{from_}[/]" for cell, from_ in zip(cells, sources, strict=True)]
         else:
             cells = [cell if not i or cell != cells[i - 1] else "[dim]=[/]" for i, cell in enumerate(cells)]

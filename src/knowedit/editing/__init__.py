@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from knowedit.editing.fine_tuning.fine_tuning import FineTuning
     from knowedit.editing.provenance import Diagnostics, Provenance
     from knowedit.editing.rome.keys import subject_key
-    from knowedit.editing.rome.prefixes import PrefixPlan, sample_prefixes
+    from knowedit.editing.rome.prefixes import PrefixPlan
     from knowedit.editing.rome.rome import ROME
     from knowedit.editing.rome.sources import SOURCES
     from knowedit.editing.rome.values import Value, ValueSettings, optimise_value
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from knowedit.editing.statistics.key_sums import Reading
     from knowedit.editing.statistics.run import StatisticsRun
     from knowedit.editing.statistics.second_moments import (
-        collect_second_moment,
         collect_second_moments,
         load_second_moment,
         save_second_moment,
@@ -61,7 +60,6 @@ __all__ = [
     "ValueSettings",
     "applied_edits",
     "check_folder",
-    "collect_second_moment",
     "collect_second_moments",
     "dataset",
     "kind_of",
@@ -70,7 +68,6 @@ __all__ = [
     "make_editor",
     "optimise_value",
     "prepared",
-    "sample_prefixes",
     "save_second_moment",
     "second_moment",
     "settings_of",
@@ -98,7 +95,6 @@ _HOMES = {
     "Provenance": "provenance",
     "subject_key": "rome.keys",
     "PrefixPlan": "rome.prefixes",
-    "sample_prefixes": "rome.prefixes",
     "ROME": "rome.rome",
     "SOURCES": "rome.sources",
     "Value": "rome.values",
@@ -110,7 +106,6 @@ _HOMES = {
     "dataset": "statistics.dataset_corpus",
     "load_second_moment": "statistics.second_moments",
     "StatisticsRun": "statistics.run",
-    "collect_second_moment": "statistics.second_moments",
     "collect_second_moments": "statistics.second_moments",
     "save_second_moment": "statistics.second_moments",
     "second_moment": "statistics.second_moments",

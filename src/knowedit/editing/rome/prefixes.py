@@ -43,31 +43,31 @@ class PrefixPlan:
                 f"prefixes are planned as {self.lengths}: give pairs of (how many, of how many tokens), each at least 1"
             )
 
+    def sample(self, lm: LanguageModel, generator: torch.Generator) -> tuple[str, ...]:
+        """Draw the texts x_j from the model itself.
 
-def sample_prefixes(lm: LanguageModel, plan: PrefixPlan, generator: torch.Generator) -> tuple[str, ...]:
-    """Draw the texts x_j from the model itself.
+        Args:
+            lm: the unedited model.
+            generator: draws the tokens; nothing else is random.
 
-    Args:
-        lm: the unedited model.
-        plan: how many, how long, from what.
-        generator: draws the tokens; nothing else is random.
+        Returns:
+            The texts, in the plan's order, without special tokens; one that is all special tokens is empty.
 
-    Returns:
-        The texts, in the plan's order, without special tokens; one that is all special tokens is empty.
+        Raises:
+            InputError: a start of as many tokens as a prefix shall have.
+        """
+        from knowedit.models import encode  # not above: a plan is read without torch
 
-    Raises:
-        InputError: a start of as many tokens as a prefix shall have.
-    """
-    from knowedit.models import encode  # not above: a plan is read without torch
-
-    start = [lm.start_id] if plan.start is None else encode(lm.tokenizer, plan.start)
-    prefixes = [""] if plan.empty else []
-    for count, tokens in plan.lengths:
-        new = tokens - len(start) if plan.count_start else tokens
-        if new < 1:
-            raise InputError(
-                f"a prefix of {tokens} token(s) has no room after its start of {len(start)}: plan longer ones"
+        start = [lm.start_id] if self.start is None else encode(lm.tokenizer, self.start)
+        prefixes = [""] if self.empty else []
+        for count, tokens in self.lengths:
+            new = tokens - len(start) if self.count_start else tokens
+            if new < 1:
+                raise InputError(
+                    f"a prefix of {tokens} token(s) has no room after its start of {len(start)}: plan longer ones"
+                )
+            rows = lm.generate_ids(
+                [start] * count, new, generator=generator, top_k=self.top_k, stop_at_eos=False
             )
-        rows = lm.generate_ids([start] * count, new, generator=generator, top_k=plan.top_k, stop_at_eos=False)
-        prefixes += [lm.tokenizer.decode(start + row, skip_special_tokens=True).strip() for row in rows]
-    return tuple(prefixes)
+            prefixes += [lm.tokenizer.decode(start + row, skip_special_tokens=True).strip() for row in rows]
+        return tuple(prefixes)

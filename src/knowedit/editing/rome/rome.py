@@ -17,7 +17,7 @@ from knowedit.editing.rome.diagnostics import diagnose
 from knowedit.editing.rome.insertion import insert
 from knowedit.editing.rome.key_statistics import Statistics, described, resolved
 from knowedit.editing.rome.keys import BARE, subject_key
-from knowedit.editing.rome.prefixes import PrefixPlan, sample_prefixes
+from knowedit.editing.rome.prefixes import PrefixPlan
 from knowedit.editing.rome.profiles import NUMBERS
 from knowedit.editing.rome.values import Reduction, ValueSettings, optimise_value
 from knowedit.errors import InputError
@@ -237,7 +237,7 @@ class ROME(Editor, ValueSettings):
             raise InputError(
                 "ROME draws prefixes for k*: give seed=0 or another number, a generator, or prefixes="
             )
-        texts = sample_prefixes(lm, self.prefixes, generator)
+        texts = self.prefixes.sample(lm, generator)
         return texts, self.prefixes.separator, generator.initial_seed()
 
 

@@ -152,13 +152,8 @@ _OWN: Final[Mapping[tuple[str, str], str]] = {
 }
 
 
-def source(name: str, field: str) -> str:
-    """Where a profile's value of a field comes from."""
-    return _OWN.get((name, field), SOURCES[field][_COLUMN[name]])
-
-
-def profile_values(name: str) -> dict[str, Any]:
-    """A profile's values in the order of `SOURCES`; those of nested tables under ``outer.inner``.
+def sourced_values(name: str) -> dict[str, tuple[Any, str]]:
+    """A profile's values, each with where it comes from; those of nested tables under ``outer.inner``.
 
     Raises:
         InputError: there is no such profile.
@@ -167,7 +162,8 @@ def profile_values(name: str) -> dict[str, Any]:
         raise InputError(f"there is no profile {name!r}: use one of {', '.join(NUMBERS)}")
     values: dict[str, Any] = {"layer": None, **NUMBERS[name]}
     values |= {f"prefixes.{field}": value for field, value in asdict(values["prefixes"]).items()}
-    return {field: values[field] for field in SOURCES}
+    column = _COLUMN[name]
+    return {field: (values[field], _OWN.get((name, field), SOURCES[field][column])) for field in SOURCES}
 
 
 def described(value: Any) -> str:

@@ -16,27 +16,8 @@ from knowedit.linalg import SecondMoment
 from knowedit.models import LanguageModel, fingerprint
 
 MLP_DOWN = "mlp_down"
-
-
-def collect_second_moment(
-    lm: LanguageModel, texts: Iterable[str], layer: int, *, batch_size: int = 16
-) -> SecondMoment:
-    """Stream texts through the model and gather E[k kᵀ] of the inputs of ``mlp_down``.
-
-    Args:
-        lm: the unedited model.
-        texts: any number of texts, cut at the model's positions.
-        layer: whose MLP.
-        batch_size: texts per forward at most; changes nothing but memory, time and rounding.
-
-    Returns:
-        The moment ``(d_in, d_in)`` over every token of every text.
-
-    Raises:
-        InputError: no such layer, or no text with a token.
-        NumericalError: a key that is NaN or infinite.
-    """
-    return collect_second_moments(lm, texts, [layer], reading=Reading(batch_texts=batch_size))[layer]
+BATCH_TEXTS = 16
+"""Texts of a forward where statistics are gathered without being asked for; it decides the last digits."""
 
 
 def collect_second_moments(
@@ -47,14 +28,17 @@ def collect_second_moments(
     part: str = MLP_DOWN,
     reading: Reading | None = None,
 ) -> dict[int, SecondMoment]:
-    """`collect_second_moment` for several layers in one pass, which ends at the last of them.
+    """Stream texts through the model and gather E[k kᵀ] of a projection's inputs, all layers in one pass.
 
     Args:
         lm: the unedited model.
-        texts: any number of texts.
-        layers: whose projection.
+        texts: any number of texts, cut at the model's positions unless ``reading`` says otherwise.
+        layers: whose projection; the pass ends at the last of them.
         part: which projection's inputs.
-        reading: limits, windows and batches.
+        reading: limits, contexts and batches.
+
+    Returns:
+        For each layer the moment ``(d_in, d_in)`` over every token of every text.
 
     Raises:
         InputError: no such layer or part, no layer, or no text with a token.
@@ -168,14 +152,15 @@ def second_moment(lm: LanguageModel, layer: int) -> SecondMoment:
     if lm.folder is None or texts is None:
         raise InputError(
             f"no key statistics are known for layer {layer} of {lm.name} as its weights are now: gather them with "
-            "knowedit stats, or knowedit.editing.collect_second_moment(lm, texts, layer), and pass statistics="
+            "knowedit stats, or knowedit.editing.collect_second_moments(lm, texts, [layer]), and pass statistics="
         )
     if fingerprint(lm, with_edits=True) != fingerprint(lm):
         raise InputError(
             f"{lm.name} keeps no key statistics of layer {layer}, and with edits applied it cannot gather those of its "
             "own weights: call second_moment before applying the edits and pass statistics="
         )
-    return collect_second_moment(lm, text_file(lm.folder / str(texts)).read(), layer)
+    found = text_file(lm.folder / str(texts)).read()
+    return collect_second_moments(lm, found, [layer], reading=Reading(batch_texts=BATCH_TEXTS))[layer]
 
 
 def _entries(digest: str, layer: int, part: str) -> dict[str, str]:

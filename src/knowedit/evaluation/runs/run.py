@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from knowedit.errors import FileFormatError
-from knowedit.evaluation.runs.frames import data_frame
 from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.scores.record_scores import RecordScores
+from knowedit.figures.tables import data_frame
 from knowedit.runs import canonical, read_folder
 
 KIND: Final = "knowedit.evaluation"
@@ -138,7 +138,8 @@ class Run:
             columns = {} if one.scores is None else RecordScores.from_json(one.scores).columns
             scaled = {key: _scaled(key, columns.get(key)) for key in COLUMNS}
             rows.append({"case_id": one.case_id, **scaled, "error": one.error, "seconds": one.seconds})
-        return data_frame(rows).set_index("case_id")
+        fields = ("case_id", *COLUMNS, "error", "seconds")
+        return data_frame({field: [row[field] for row in rows] for field in fields}).set_index("case_id")
 
 
 def _scaled(key: str, value: float | None) -> float | None:

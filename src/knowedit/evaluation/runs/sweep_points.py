@@ -62,6 +62,12 @@ class SweepPoint:
         """The method and the setting as JSON; no two points of a sweep have the same."""
         return canonical([self.method, self.setting])
 
+    @staticmethod
+    def digest(points: Sequence[SweepPoint]) -> str:
+        """SHA-256 of settings and what was found, without the seconds, whatever their order."""
+        lines = sorted(canonical(one.to_json() | {"seconds": None}) for one in points)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
     def to_json(self) -> dict[str, Any]:
         """The content of its line."""
         found: dict[str, Any] = json.loads(canonical(asdict(self)))
@@ -180,9 +186,3 @@ def read_sweep(path: Path, *, whole: bool = False) -> tuple[dict[str, Any], tupl
         Path(path), KIND, (SCHEMA,), TITLE, lines=LINES, advice=ADVICE, whole=whole
     )
     return manifest, tuple(SweepPoint.from_json(content, Path(path)) for content in contents)
-
-
-def sweep_digest(points: Sequence[SweepPoint]) -> str:
-    """SHA-256 of all settings without the seconds, whatever their order."""
-    lines = sorted(canonical(one.to_json() | {"seconds": None}) for one in points)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -13,12 +13,12 @@ from typing import Any, Final
 import numpy as np
 
 from knowedit.errors import InputError
-from knowedit.evaluation.runs.frames import data_frame
 from knowedit.evaluation.runs.run import Run
 from knowedit.evaluation.runs.station import UNEDITED as UNEDITED
 from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.evaluation.scores.summary import summarise
+from knowedit.figures.tables import data_frame
 from knowedit.intervals import Interval
 
 F1_BELOW: Final = 80.0
@@ -140,7 +140,8 @@ class Table:
         Raises:
             InputError: pandas is not installed.
         """
-        return data_frame(self._flat(), _FIELDS)
+        rows = list(self._flat())
+        return data_frame({field: [row[field] for row in rows] for field in _FIELDS})
 
     def _repr_html_(self) -> str:
         head = "".join(
