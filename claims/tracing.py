@@ -163,7 +163,7 @@ def _kept_effects(maps: Maps, kind: str, role: Role = Role.LAST_SUBJECT) -> tupl
 
 def substitution(evidence: Evidence) -> Measured:
     if "substituted" not in evidence.known:
-        raise Missing("no subject of the records can stand in another's place: give more --records")
+        raise Missing("no subject of the records can replace another: give more --records")
     return two_sites(evidence, "substituted")
 
 

@@ -98,11 +98,11 @@ def counts_table(counts: Counter) -> str:
     """One row for each question, one column for each kind of text."""
     data = list(dict.fromkeys(name for name, _ in counts))
     lines = [f"| | {' | '.join(data)} |", "|---|" + "---|" * len(data)]
-    questions = {"texts": "texts", "in 1 places": "subject stands there exactly once"}
+    questions = {"texts": "texts", "in 1 places": "subject occurs exactly once"}
     questions |= {name: f"tokens {name}" for name in (EXACT, SPACE)}
     questions |= {SHARED: SHARED, OTHER: f"tokens {OTHER}"}
     questions |= {"no template": "cannot be written as a template", "not ASCII": "subjects with other letters than ASCII"}
-    questions["longer"] = "text goes on after the record's `template` field"
+    questions["longer"] = "text continues after the record's `template` field"
     for key, question in questions.items():
         lines.append(f"| {question} | " + " | ".join(f"{counts[name, key]:,}" for name in data) + " |")
     return "\n".join(lines)
@@ -110,7 +110,7 @@ def counts_table(counts: Counter) -> str:
 
 def exceptions_table(listed: list[tuple[Row, str, str]]) -> str:
     """Every text whose subject is not what its tokens say."""
-    lines = ["| text | id | subject | its tokens say | reason |", "|---|---|---|---|---|"]
+    lines = ["| text | id | subject | its tokens decoded | reason |", "|---|---|---|---|---|"]
     for row, said, reason in listed:
         lines.append(f"| {row.data} | {row.number} | `{row.subject}` | `{said}` | {reason} |")
     return "\n".join(lines)

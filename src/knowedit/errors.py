@@ -1,6 +1,6 @@
 """Every error that knowedit raises on purpose.
 
-Each message says what was found, what was expected and what to do. The command line prints it as
+Each message has what was found, what was expected and what to do. The command line prints it as
 one line and exits with code 2.
 """
 

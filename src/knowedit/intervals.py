@@ -82,7 +82,7 @@ class Interval:
 
         Percentile and not SciPy's default BCa: BCa divides by the spread of the sample, so that it is NaN when
         all values are equal, which a score at 100 % makes an everyday case. The percentile
-        interval then is that one point; for a share of single trials `Interval.wilson` says more.
+        interval then is that one point; for a share of single trials use `Interval.wilson`.
 
         Args:
             values: at least two, independent of each other.

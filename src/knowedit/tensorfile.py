@@ -196,7 +196,7 @@ def _as_json(entries: Mapping[str, str]) -> str:
 
 
 def _entries(stored: Mapping[str, str]) -> dict[str, str]:
-    """What the file says about itself; empty where another program wrote it."""
+    """The file's description of itself; empty where another program wrote it."""
     if set(stored) != {_ENTRY}:
         return dict(stored)
     try:

@@ -68,7 +68,7 @@ class _Commands(TyperGroup):
         return params
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the options before the command, without what an earlier call in the process said."""
+        """Read the options before the command, without the verbosity of an earlier call in the process."""
         if ctx.parent is None:
             log.setLevel(logging.INFO)
         return super().parse_args(ctx, args)

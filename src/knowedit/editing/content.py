@@ -30,7 +30,7 @@ Check = Literal["all", "edited"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Content:
-    """The data of an `Edit`, which says what each attribute is."""
+    """The data of an `Edit`, which describes each attribute."""
 
     updates: Mapping[Any, Update]
     base: Fingerprint

@@ -68,7 +68,7 @@ class Edit(Content):
             check: compare all its own tensors with `base`, or, faster for large models, the edited ones.
 
         Raises:
-            BaseMismatchError: other weights; says which tensor differs.
+            BaseMismatchError: other weights; names the tensor that differs.
             InputError: it is applied already, it was computed on top of an edit that is not applied, or the
                 model was moved, converted or written to while an edit was applied.
             NumericalError: a new weight overflows the model's number format.

@@ -1,4 +1,4 @@
-"""The contract of editors, and what stands in for the parts that an editor of one's own leaves out.
+"""The contract of editors, and the defaults of the parts that an editor of one's own leaves out.
 
 `Editor` is the base class of those that come with the package. Any object with ``edit(lm, facts, *, generator)`` is
 an editor too; `prepared`, `label_of`, `settings_of` and `version_of` give the defaults for what it does not have.

@@ -27,7 +27,7 @@ from knowedit.models.hub import quiet
 from knowedit.tensorfile import PathLike, write_bytes
 
 NOTE: Final = "knowedit_export.json"
-"""The file in every export that says which edits are in it."""
+"""The file in every export that lists the edits in it."""
 CONFIG: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"
 KEPT_NOTES: Final = ("edit_layer", "statistics_text")
@@ -148,7 +148,7 @@ def check_folder(folder: PathLike, *, force: bool = False) -> None:
 
 
 def _put(temporary: Path, target: Path) -> None:
-    """Rename; what stands there is moved aside first and put back if that fails."""
+    """Rename; what is there already is moved aside first and put back if that fails."""
     aside = target.with_name(f".{target.name}.{secrets.token_hex(8)}.old")
     if target.exists():
         target.rename(aside)
@@ -171,7 +171,7 @@ def _low_rank(edit: Content) -> dict[Address, LowRank]:
             )
         if not isinstance(update, LowRank):
             raise InputError(
-                f"the update of {address} is dense: cut it with Edit.compressed(rank) (--rank), which says what "
+                f"the update of {address} is dense: cut it with Edit.compressed(rank) (--rank), which reports what "
                 "that loses, or write the whole model with Edit.merged (--to merged)"
             )
         found[address] = update

@@ -85,10 +85,12 @@ class Dense:
 
 
 Update: TypeAlias = LowRank | Dense
+"""What is added to a weight."""
 
 
 LOW_RANK: Final = "low-rank"
 DENSE: Final = "dense"
+"""The kind of an update that is no product of two thin matrices, see `kind_of`."""
 
 
 def kind_of(update: Update) -> str:

@@ -65,7 +65,7 @@ class OuterSum:
         return from_host(whole, self._like) if self._on_host else whole
 
     def state(self) -> Host:
-        """What a sum begins with that is to go on, to the bit, as this one; it may share memory."""
+        """What another sum has to begin with to continue this one to the last bit; it may share memory."""
         self._multiply()
         return to_host("the sum", self._sum)
 

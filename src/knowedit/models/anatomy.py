@@ -56,7 +56,7 @@ class Anatomy:
         return (*self.attention_in_parts, "attention_out", "mlp_up", "mlp_down")
 
     def expand(self, part: str) -> tuple[str, ...]:
-        """The projections that ``part`` stands for: ``attention_in`` is all of W_Q, W_K and W_V, fused or not.
+        """The projections that ``part`` means: ``attention_in`` is all of W_Q, W_K and W_V, fused or not.
 
         Raises:
             InputError: no such projection.

@@ -64,3 +64,4 @@ FAMILIES: dict[str, Anatomy] = {
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
 }
+"""The anatomy of every family, by the ``model_type`` of its configuration."""

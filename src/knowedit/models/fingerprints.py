@@ -46,7 +46,7 @@ def fingerprint(lm: LanguageModel, *, with_edits: bool = False) -> Fingerprint:
 
     Args:
         lm: the model.
-        with_edits: take the weights as they stand, with the edits that are applied. By default those
+        with_edits: take the weights as they are now, with the edits that are applied. By default those
             under them, which an edit is made for whatever else is applied.
 
     Raises:

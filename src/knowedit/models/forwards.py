@@ -30,7 +30,7 @@ class Batch:
     """Token ids padded on the right.
 
     Attributes:
-        ids: ``(rows, tokens)``; what stands in the padding has no influence.
+        ids: ``(rows, tokens)``; the ids in the padding have no influence.
         mask: ``(rows, tokens)``, 1 for real tokens.
         positions: ``(rows, tokens)``, ``0, 1, 2, ...`` in each row.
         lengths: ``(rows,)``, the number of real tokens.

@@ -39,7 +39,7 @@ def generator_from(generator: torch.Generator | None, seed: int | None) -> torch
         return generator
     if generator is not None:
         raise InputError(
-            "generator and seed were both given: a seed stands for a generator, so give one of them"
+            "generator and seed were both given: a seed replaces a generator, so give one of them"
         )
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise InputError(f"the seed is {seed!r}, expected an integer: give seed=0, or a generator")

@@ -46,7 +46,7 @@ def intervene(lm: OpenedModel, changes: Mapping[Site, Change], *, checked: bool 
     Args:
         lm: the model.
         changes: for each site a function that gets the tensor ``(rows, tokens, width)``, a copy of which
-            it may write into, and returns the tensor to go on with. Interventions inside each other work
+            it may write into, and returns the tensor that replaces it. Interventions inside each other work
             in the order in which they were entered.
         checked: give the functions copies and check what they return. Without, they get the model's own
             tensors, into which they must not write, and may return other shapes.

@@ -64,7 +64,7 @@ class OpenedModel:
 
     @property
     def vocabulary(self) -> int:
-        """The number of logits; at least the tokenizer's size (GPT-J has some that stand for nothing)."""
+        """The number of logits; at least the tokenizer's size (GPT-J has some without a token)."""
         return int(self._embedding.shape[0])
 
     @property

@@ -99,3 +99,4 @@ RECIPES = {
         Recipe("organism-gptj", family="gptj", seed=1, residual_scale=0.5),
     )
 }
+"""The recipe of every bundled model, by its name."""

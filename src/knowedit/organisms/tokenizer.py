@@ -18,7 +18,7 @@ PASSAGES = 1500
 
 
 def train_tokenizer(world: World) -> PreTrainedTokenizerFast:
-    """Train on the world's text with every name taken out and its syllables put in."""
+    """Train on the world's text with every name replaced by its syllables."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

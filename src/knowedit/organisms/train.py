@@ -202,5 +202,5 @@ def _restore(
 
 
 def _clocks() -> np.ndarray:
-    """Wall and CPU seconds: on a busy machine the second says what growing really costs."""
+    """Wall and CPU seconds: on a busy machine the second is what training really costs."""
     return np.array([time.perf_counter(), time.process_time()])

@@ -32,7 +32,7 @@ class Relation:
         templates: prompts with ``{}`` that end right before the object.
         leads: phrases that open a texture sentence of this relation.
         objects: every possible object.
-        words: object -> words that may stand right after the subject's name.
+        words: object -> words that may follow the subject's name.
         topics: object -> words that may end such a sentence.
     """
 

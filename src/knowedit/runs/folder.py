@@ -1,6 +1,6 @@
 """The folder of a run that can be stopped and resumed: a manifest, sealed lines and a lock.
 
-``manifest.json`` says which run it is; it is written atomically. The lines are only appended to; what one holds is on
+``manifest.json`` identifies the run; it is written atomically. The lines are only appended to; what one holds is on
 the disk (fsync) before it counts as done. Whoever writes holds a lock, which the system gives back however the
 process ends.
 """

@@ -61,7 +61,7 @@ def read_manifest(folder: Path, kind: str, schemas: Sequence[int], title: str) -
     if (seal is not None or found["schema"] != UNSEALED) and _sealed(found) != data:
         raise FileFormatError(f"{path} is not as it was written: restore it, or give another folder")
     if not isinstance(found.get("run"), dict):
-        raise FileFormatError(f"{path} lacks the entry run, which says what is measured: give another folder")
+        raise FileFormatError(f"{path} lacks the entry run, with what is measured: give another folder")
     if "condemned" in found:
         raise InputError(f"the run in {folder} cannot be used: {found['condemned']}")
     return found

@@ -18,7 +18,7 @@ from knowedit.runs.processes import Processes
 from knowedit.runs.ray import RayActors, connected
 
 DEATHS: Final = 2
-"""When so many workers ended while they measured an item, its result is `WorkerDied`."""
+"""When this number of workers ended while they measured an item, its result is `WorkerDied`."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,7 +30,7 @@ class _Transport(Protocol):
     advice: str
     """What to do when no worker gets ready."""
     starts: int
-    """When so many workers in a row ended before they were ready, no more are started."""
+    """When this number of workers in a row ended before they were ready, no more are started."""
 
     def start(self) -> int:
         """Start a worker; it opens a station, and that is heard as ``ready`` with the station's identity."""
@@ -69,7 +69,7 @@ class Pool(Generic[Item, Result]):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What every worker measures; the first to be ready says it."""
+        """What every worker measures; the first to be ready reports it."""
         while self._identity is None:
             self._start(1)
             self._hear(lambda *_: None)

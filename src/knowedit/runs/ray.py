@@ -147,6 +147,6 @@ def _drop(_: Any) -> None:
 
 
 def _line(error: Exception) -> str:
-    """The last line that an error says."""
+    """The last line of an error's message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][-300:] if lines else type(error).__name__

@@ -200,7 +200,7 @@ class Substitution(Corruption):
     """The token embeddings of another subject, token for token; one draw, as nothing is random.
 
     Attributes:
-        subject: the other subject, as it would stand in the prompt.
+        subject: the other subject, as it would be written in the prompt.
     """
 
     subject: str
@@ -239,7 +239,7 @@ class Substitution(Corruption):
             )
         if ids[: prompt.start] != head or ids[prompt.stop :] != tail:
             raise InputError(
-                f"the tokens around the subject change when {self.subject!r} stands for {own!r} in "
+                f"the tokens around the subject change when {self.subject!r} replaces {own!r} in "
                 f"{prompt.text!r}: substitute a subject that leaves them alone"
             )
         return ids[prompt.subject]

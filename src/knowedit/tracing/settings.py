@@ -13,7 +13,9 @@ from knowedit.models import LanguageModel, Prompt
 from knowedit.tracing.corruption import DRAWS, Corruption, GaussianNoise, RelativeNoise, Substitution
 
 Part = Literal["hidden", "mlp", "attention"]
+"""What is restored: the states after a block, or the outputs of its MLP or of its attention."""
 Severed = Literal["mlp", "attention"]
+"""What is held at its values of the corrupted run."""
 
 KINDS: Final = {"gaussian": GaussianNoise, "relative": RelativeNoise, "substitution": Substitution}
 """The corruptions that suit any fact, by the name in their settings. A fixed noise is made for one subject."""

@@ -44,9 +44,9 @@ def subject_key(
         lm: the unedited model.
         layer: whose MLP.
         subject: the entity.
-        prefixes: the texts x_j; an empty one stands for the bare text.
+        prefixes: the texts x_j; an empty one gives the bare text.
         template: the text behind a prefix. Eqn. 7 has the subject alone, so that the text ends with it.
-        separator: what stands between a prefix and the text.
+        separator: the text between a prefix and the subject's text.
 
     Raises:
         InputError: no such layer, no prefixes, or a subject that the tokenizer drops.

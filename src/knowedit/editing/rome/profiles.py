@@ -1,4 +1,4 @@
-"""The numbers of ROME's named settings; `SOURCES` says where each comes from.
+"""The numbers of ROME's named settings; `SOURCES` has the source of each.
 
 No public code has the settings of the paper's text. Where the text leaves a choice open, or the code that was
 released later does something else, the choice has a name here.

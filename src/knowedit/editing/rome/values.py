@@ -1,7 +1,7 @@
 """The value v* of a new object (Eqn. 8): the output that the MLP must have at the subject's last token.
 
 It is found by gradient descent on an offset δ of the MLP's own output m. A block adds its MLP's output to
-its state, so each step goes on after the edited block, from the recorded state plus δ; and δ stands at the
+its state, so each step resumes after the edited block, from the recorded state plus δ; and δ stands at the
 subject's last token, so what comes before that token never changes and its keys and values are kept.
 """
 
@@ -26,7 +26,7 @@ KLPosition = Literal["end", "subject"]
 
 @dataclass(frozen=True)
 class ValueSettings:
-    """How v* is searched; `knowedit.editing.SOURCES` says where each number comes from.
+    """How v* is searched; `knowedit.editing.SOURCES` has the source of each number.
 
     Attributes:
         learning_rate: of Adam.
@@ -96,7 +96,7 @@ def optimise_value(
         fact: the prompt p, its subject and o*.
         settings: the search.
         prefixes: the texts x_j, used if the settings say so; the bare prompt is always read as well.
-        separator: what stands between a prefix and the prompt.
+        separator: the text between a prefix and the prompt.
 
     Raises:
         InputError: no such layer, or a subject or target that cannot be placed.

@@ -38,7 +38,7 @@ class Convergence:
 
         The mean of two independent estimates is as far from the truth as half of their difference is long,
         by the root mean square. With few keys beside d_in the halves are less exact than that
-        extrapolation assumes, and it says too much rather than too little.
+        extrapolation assumes, and the figure is too large rather than too small.
 
         Args:
             first: the moment of one half.

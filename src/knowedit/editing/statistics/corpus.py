@@ -91,7 +91,7 @@ class Corpus:
         """The text in one field of each entry.
 
         Args:
-            entries: where it stands, for messages, and the entry.
+            entries: the place of each, for messages, and the entry.
             field: the field.
 
         Raises:

@@ -47,7 +47,7 @@ class Reading:
 
     Attributes:
         max_texts: stop after this number of texts that have a token.
-        max_tokens: stop after exactly so many tokens; the last text is cut.
+        max_tokens: stop after exactly this number of tokens; the last text is cut.
         window: the most tokens of a row; by default the model's positions, and no more than those.
         split: what is done with a longer text: cut off (False, as the released code does) or cut into
             several rows, each of which starts without the context before it.

@@ -1,4 +1,4 @@
-"""A pass over a corpus that keeps a folder: it can be interrupted at any point and goes on from there."""
+"""A pass over a corpus that keeps a folder: it can be interrupted at any point and resumed from there."""
 
 from __future__ import annotations
 

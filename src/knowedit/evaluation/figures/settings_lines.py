@@ -161,7 +161,7 @@ class _Sweep:
         axes.set_xlabel("ε" if self._varies("layer") else f"ε (layer {self.rows[0].layer})")
 
     def notes(self, title: str) -> list[str]:
-        """What the heading says."""
+        """The heading."""
         return [
             *([title] if title else []),
             record_counts(row.n for row in self.rows),

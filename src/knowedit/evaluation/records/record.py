@@ -13,7 +13,9 @@ from knowedit.evaluation.records.forms import check_texts, record_fields
 from knowedit.facts import Fact
 
 TRAIN_FILE = "records_train.json"
+"""The records of an organism's folder on which layers and settings are chosen."""
 TEST_FILE = "records_test.json"
+"""The records of an organism's folder on which editors are scored."""
 
 Prompts = tuple[str, ...] | None
 
@@ -78,7 +80,7 @@ class Record:
 
 
 def read_entries(found: Iterable[Entry]) -> Iterator[Record | InputError]:
-    """The record of each entry; or, where there is none, an error that says where and why.
+    """The record of each entry; or, where there is none, an error that names the place and the reason.
 
     The case ids seen are kept, since the same one twice is an error, and no record is.
 

@@ -75,7 +75,7 @@ class TextScorer:
         samples: texts for each generation prompt.
         top_k: draw among the k most probable tokens, 5 as in the released code; None for greedy text.
         with_prompt: whether the prompt is part of the text that is measured, as in the released code.
-        stop_at_end: whether the end-of-text token ends a text (and is left out). The released code goes on.
+        stop_at_end: whether the end-of-text token ends a text (and is left out). The released code continues after it.
         essence_tokens: at most this many tokens of each essence text are read.
         kept: whether the generated texts are kept, about half of a line; the columns do not need them.
     """

@@ -39,7 +39,7 @@ def resume(
         rows: ``(new rows,)``, the recorded row that each new row descends from; by default the same rows,
             or the only one.
         stop: the first block not to run; by default all run.
-        cache: keys and values to stand in for the recorded ones, one row for each new row. So rows that
+        cache: keys and values that replace the recorded ones, one row for each new row. So rows that
             differ before the recording's start share its other arguments.
         tensors: what block ``layer`` computes with in place of its own tensors, by their names from the block, as
             it stores them: ``mlp.c_proj.weight``. The model keeps its own; gradients flow to these.
@@ -139,7 +139,7 @@ class _RowArguments:
             return {name: self(part) for name, part in value.items()}
         if isinstance(value, PrefixCache):
             return self._once(value) if self.cache is None else self.cache
-        # What belongs to rows has at least (rows, tokens); a leading 1 stands for all rows already.
+        # What belongs to rows has at least (rows, tokens); a leading 1 is for all rows already.
         if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[0] != self.recorded:
             return value
         return self._once(value)
