@@ -22,8 +22,8 @@ class PrefixPlan:
         start: the text that each begins with; None for the model's start token, which leaves no text.
         count_start: whether the tokens of the start count towards the length.
         top_k: draw among the k most probable tokens; None among all.
-        empty: whether one empty prefix, that is the bare text, stands before the others.
-        separator: what stands between a prefix and the text; nothing stands before a bare text.
+        empty: whether one empty prefix, that is the bare text, comes before the others.
+        separator: the text between a prefix and the text itself; a bare text has none.
 
     Raises:
         InputError: no prefix at all, or numbers below 1.

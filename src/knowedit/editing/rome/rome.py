@@ -36,10 +36,10 @@ class ROME(Editor, ValueSettings):
 
     The key k* is the subject's (Eqn. 6, 7), the value v* makes the model predict the new object (Eqn. 8), and the
     update is the least change, measured on the keys of text, after which ``W k* = v* − b``: the matrix has
-    a bias b, which no equation of the paper mentions, so b is taken off the value.
+    a bias b, which no equation of the paper mentions, so b is subtracted from the value.
 
-    The defaults are the paper's; `PROFILES` names them and those of later code, and `SOURCES` says where each
-    comes from. The attributes of the search for v* are those of `ValueSettings`.
+    The defaults are the paper's; `PROFILES` names them and those of later code, and `SOURCES` has the source of each.
+    The attributes of the search for v* are those of `ValueSettings`.
 
     Attributes:
         layer: whose MLP; None takes the one stored with the model (an organism's is chosen on its training
@@ -230,7 +230,7 @@ class ROME(Editor, ValueSettings):
     def _texts(
         self, lm: LanguageModel, generator: torch.Generator | None
     ) -> tuple[tuple[str, ...], str, int | None]:
-        """The texts x_j, what stands behind each, and the seed if they were drawn."""
+        """The texts x_j, the separator after each, and the seed if they were drawn."""
         if isinstance(self.prefixes, tuple):
             return self.prefixes, " ", None
         if generator is None:

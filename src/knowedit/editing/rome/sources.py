@@ -52,7 +52,7 @@ SOURCES: Final[Mapping[str, Mapping[str, str]]] = {
         OCTOBER: "hparams: kl_factor 0.0625",
     },
     "kl_reduction": {
-        "paper": "Eqn. 8 says the sum; with λ = 1e2 that leaves no room for o*, so read as the code of February",
+        "paper": "Eqn. 8 has the sum; with λ = 1e2 that leaves no room for o*, so read as the code of February",
         FEBRUARY: "compute_v.py: kl_div with its default, which divides by the vocabulary",
         OCTOBER: "compute_v.py: batchmean, which is the sum",
     },
@@ -87,7 +87,7 @@ SOURCES: Final[Mapping[str, Mapping[str, str]]] = {
         OCTOBER: "hparams: 17 for GPT-2 XL, 5 for GPT-J",
     },
     "prefixes.lengths": {
-        "paper": "D.5: 20 of length 2, 20 of 5, 10 of 10; read as so many drawn tokens",
+        "paper": "D.5: 20 of length 2, 20 of 5, 10 of 10; read as the number of drawn tokens",
         FEBRUARY: "rome_main.py: the paper's",
         OCTOBER: "rome_main.py: 10 of length 5, 10 of 10",
     },

@@ -112,7 +112,7 @@ def load_second_moment(
         part: the projection to be edited.
 
     Raises:
-        BaseMismatchError: it belongs to another model, layer or part; says what differs.
+        BaseMismatchError: it belongs to another model, layer or part; names what differs.
         InputError: no such file or layer, or a file that does not say what it belongs to.
         FileFormatError: truncated, altered, or of another kind.
     """
@@ -140,7 +140,7 @@ def second_moment(lm: LanguageModel, layer: int) -> SecondMoment:
     texts would run through the edited model.
 
     Raises:
-        InputError: the folder has neither, or edits are applied and it has no moment; says what to do.
+        InputError: the folder has neither, or edits are applied and it has no moment.
     """
     lm.check_layer(layer)
     path = moment_path(lm.folder, layer) if lm.folder else None
