@@ -14,7 +14,7 @@ from knowedit.bundled import bundled_models
 from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation import TEST_FILE, TRAIN_FILE, Record, iter_records, load_records
 from knowedit.evaluation.records import files as files
-from knowedit.evaluation.records.files import checksum, verify_official
+from knowedit.evaluation.records.files import checksum
 from knowedit.evaluation.records.hub import load_hub
 from knowedit.facts import Fact
 from tests.evaluation.samples import COMPACT, FLAT, NESTED, edited, nested
@@ -287,7 +287,7 @@ def test_a_case_id_is_there_once(tmp_path):
 
 
 def test_a_missing_file_is_one_line(tmp_path):
-    for read in (load_records, checksum, verify_official):
+    for read in (load_records, checksum):
         with pytest.raises(InputError, match="there is no file"):
             read(tmp_path / "none")
 
@@ -312,9 +312,9 @@ def test_the_official_file_is_known_by_its_digest(tmp_path, monkeypatch):
     path = write(tmp_path / "r", [nested(0)], "list")
     assert checksum(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(FileFormatError, match="is not the official counterfact"):
-        verify_official(path)
+        checksum(path, official=True)
     monkeypatch.setattr(files, "OFFICIAL_SHA256", checksum(path))
-    verify_official(path)
+    assert checksum(path, official=True) == files.OFFICIAL_SHA256
 
 
 # Copies on the Hub: local data sets of the same shape

@@ -9,9 +9,8 @@ import torch
 
 from knowedit.errors import InputError
 from knowedit.organisms import RECIPES, World, recalled, train, train_tokenizer
-from knowedit.organisms.train import batch_ids
 
-train_module = sys.modules[batch_ids.__module__]  # the package's name for it is the function
+train_module = sys.modules[train.__module__]  # the package's name for it is the function
 TINY = {"layers": 2, "width": 32, "rotary": 8, "rows": 3, "row_tokens": 32, "steps": 6}
 
 
@@ -74,10 +73,10 @@ def test_training_leaves_the_random_state_alone(recipe, tmp_path):
 def test_batches_depend_on_the_step_alone(recipe):
     world = World.build(recipe.seed)
     tokenizer = train_module.train_tokenizer(world)
-    one = batch_ids(recipe, world, tokenizer, 3)
+    one = recipe.batch(world, tokenizer, 3)
     assert one.shape == (3, 32)
-    assert torch.equal(one, batch_ids(recipe, world, tokenizer, 3))
-    assert not torch.equal(one, batch_ids(recipe, world, tokenizer, 4))
+    assert torch.equal(one, recipe.batch(world, tokenizer, 3))
+    assert not torch.equal(one, recipe.batch(world, tokenizer, 4))
 
 
 def test_recall_counts_whole_objects():

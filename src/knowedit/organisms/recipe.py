@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,10 @@ from transformers import (
 from transformers.activations import NewGELUActivation
 
 from knowedit.errors import InputError
+from knowedit.organisms.corpus import passage
+from knowedit.organisms.world import World
+
+WORDS_PER_TOKEN = 0.75
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,17 @@ class Recipe:
             model = model_class(config)
         _fuse_activation(model)
         return model
+
+    def batch(self, world: World, tokenizer: PreTrainedTokenizerFast, step: int) -> torch.Tensor:
+        """Token ids ``[rows, row_tokens]`` of one step of training; they depend on the recipe and the step alone."""
+        rng = random.Random(f"batch {self.seed} {step}")
+        words = int(self.row_tokens * WORDS_PER_TOKEN)
+        rows: list[list[int]] = []
+        while len(rows) < self.rows:
+            texts = [passage(world, rng, words) for _ in range(self.rows - len(rows))]
+            encoded = tokenizer(texts)["input_ids"]
+            rows += [row[: self.row_tokens] for row in encoded if len(row) >= self.row_tokens]
+        return torch.tensor(rows)
 
 
 def _fuse_activation(model: PreTrainedModel) -> None:

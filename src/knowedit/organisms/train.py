@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from knowedit.errors import InputError
-from knowedit.organisms.corpus import passage
 from knowedit.organisms.recall import recalled
 from knowedit.organisms.recipe import Recipe
 from knowedit.organisms.tokenizer import train_tokenizer
@@ -28,22 +27,9 @@ from knowedit.tensorfile import write_bytes
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "training_log.jsonl"
 PROBE_PAIRS = 256
-WORDS_PER_TOKEN = 0.75
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 Report = Callable[[dict[str, float]], None]
-
-
-def batch_ids(recipe: Recipe, world: World, tokenizer: PreTrainedTokenizerFast, step: int) -> torch.Tensor:
-    """Token ids ``[rows, row_tokens]`` of one step; they depend on the recipe and the step alone."""
-    rng = random.Random(f"batch {recipe.seed} {step}")
-    words = int(recipe.row_tokens * WORDS_PER_TOKEN)
-    rows: list[list[int]] = []
-    while len(rows) < recipe.rows:
-        texts = [passage(world, rng, words) for _ in range(recipe.rows - len(rows))]
-        encoded = tokenizer(texts)["input_ids"]
-        rows += [row[: recipe.row_tokens] for row in encoded if len(row) >= recipe.row_tokens]
-    return torch.tensor(rows)
 
 
 def train(
@@ -85,7 +71,7 @@ def train(
     losses: list[float] = []
     while step < end:
         _set_rate(optimiser, recipe, step)
-        losses.append(_step(model, optimiser, batch_ids(recipe, world, tokenizer, step), recipe.clip))
+        losses.append(_step(model, optimiser, recipe.batch(world, tokenizer, step), recipe.clip))
         step += 1
         if report:
             report({"step": step, "loss": losses[-1]})

@@ -15,7 +15,7 @@ from knowedit.errors import InputError
 from knowedit.runs.job import Job, Station, WorkerDied, Workers
 from knowedit.runs.manifest import differences
 from knowedit.runs.processes import Processes
-from knowedit.runs.ray import RayActors, connected
+from knowedit.runs.ray import RayActors
 
 DEATHS: Final = 2
 """When this number of workers ended while they measured an item, its result is `WorkerDied`."""
@@ -223,7 +223,7 @@ def _cpus() -> int:
 @contextmanager
 def _transport(job: Job[Any, Any], workers: Workers, size: int) -> Iterator[_Transport]:
     if workers.ray is not None:
-        with connected(workers.ray, size) as ray:
+        with RayActors.connected(workers.ray, size) as ray:
             yield RayActors(ray, job, workers.threads, workers.gpus)
     elif workers.count == 0:
         yield _Here(job)

@@ -13,39 +13,6 @@ from knowedit.errors import InputError, KnoweditError
 from knowedit.runs.processes import THREAD_VARIABLES
 
 
-@contextmanager
-def connected(address: str, workers: int) -> Iterator[Any]:
-    """The module ``ray``, connected to a cluster; a connection that this process has is used and kept.
-
-    Args:
-        address: of the cluster, or ``auto``; ``local`` starts one on this machine.
-        workers: for how many a new cluster has room.
-
-    Raises:
-        InputError: Ray is not installed, or there is no cluster.
-    """
-    if find_spec("ray") is None:
-        raise InputError("Ray is not installed: pip install 'knowedit[ray]', or leave out --ray")
-    import ray
-
-    if ray.is_initialized():
-        yield ray
-        return
-    room = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
-    try:
-        _see_listener(address)
-        ray.init(address=address, **room, log_to_driver=False, configure_logging=False)
-    except (OSError, RuntimeError, ValueError, ImportError, ray.exceptions.RayError) as error:
-        raise InputError(
-            f"no connection to a Ray cluster at {address}: {_line(error)}; start one with "
-            "`ray start --head` and give its address, or --ray local"
-        ) from None
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
 def _see_listener(address: str) -> None:
     """Ray would try without end to reach a ``HOST:PORT`` at which nobody listens.
 
@@ -75,6 +42,39 @@ class RayActors:
 
     starts = 5
     advice = "look at Ray's logs"
+
+    @staticmethod
+    @contextmanager
+    def connected(address: str, workers: int) -> Iterator[Any]:
+        """The module ``ray``, connected to a cluster; a connection that this process has is used and kept.
+
+        Args:
+            address: of the cluster, or ``auto``; ``local`` starts one on this machine.
+            workers: for how many a new cluster has room.
+
+        Raises:
+            InputError: Ray is not installed, or there is no cluster.
+        """
+        if find_spec("ray") is None:
+            raise InputError("Ray is not installed: pip install 'knowedit[ray]', or leave out --ray")
+        import ray
+
+        if ray.is_initialized():
+            yield ray
+            return
+        room = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
+        try:
+            _see_listener(address)
+            ray.init(address=address, **room, log_to_driver=False, configure_logging=False)
+        except (OSError, RuntimeError, ValueError, ImportError, ray.exceptions.RayError) as error:
+            raise InputError(
+                f"no connection to a Ray cluster at {address}: {_line(error)}; start one with "
+                "`ray start --head` and give its address, or --ray local"
+            ) from None
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
     def __init__(self, ray: Any, job: Any, threads: int, gpus: float):
         self._ray, self._job = ray, job

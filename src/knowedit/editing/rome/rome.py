@@ -15,7 +15,7 @@ from knowedit.editing.editor import Editor
 from knowedit.editing.provenance import Provenance, fields_as_json
 from knowedit.editing.rome.diagnostics import diagnose
 from knowedit.editing.rome.insertion import insert
-from knowedit.editing.rome.key_statistics import Statistics, described, resolved
+from knowedit.editing.rome.key_statistics import KeyStatistics, Statistics
 from knowedit.editing.rome.keys import BARE, subject_key
 from knowedit.editing.rome.prefixes import PrefixPlan
 from knowedit.editing.rome.profiles import NUMBERS
@@ -131,7 +131,10 @@ class ROME(Editor, ValueSettings):
     @property
     def settings(self) -> dict[str, Any]:
         """The fields as JSON; of statistics the number of tokens and the SHA-256, or the name of the file."""
-        return {**fields_as_json(replace(self, statistics=None)), "statistics": described(self.statistics)}
+        return {
+            **fields_as_json(replace(self, statistics=None)),
+            "statistics": KeyStatistics.described(self.statistics),
+        }
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
@@ -156,7 +159,7 @@ class ROME(Editor, ValueSettings):
             SingularError: statistics of less than full rank.
         """
         layer = self._layer(lm)
-        return replace(self, layer=layer, statistics=resolved(self.statistics, lm, layer))
+        return replace(self, layer=layer, statistics=KeyStatistics.of(self.statistics, lm, layer))
 
     def edit(
         self,
