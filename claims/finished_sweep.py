@@ -34,6 +34,7 @@ from knowedit.evaluation.runs.evaluate import records_identity
 from knowedit.evaluation.runs.evidence import PROBABILITY, require_same_question
 from knowedit.evaluation.runs.station import EvaluationStation
 from knowedit.evaluation.runs.sweep_points import SweepPoint
+from knowedit.models import Fingerprint, fingerprint
 from knowedit.runs import MANIFEST
 
 FOLDER: Final = "sweep"
@@ -43,9 +44,6 @@ ABOUT: Final = (
 )
 SAMPLE: Final = 2
 """Records of one point of each method that are measured again by default."""
-ROME: Final = "ROME"
-NAMES: Final = {label_of(make()): name for name, make in EDITORS.items()}
-"""What a table calls an editor to its name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +114,12 @@ def gather(methods: Sequence[str], model: OpenModel, settings: Settings, progres
     identity = manifest["run"]
     records = _records(model, identity)
     drawn, again = points if settings.full else _drawn(points, settings.seed), 0
+    base = fingerprint(model.lm, with_edits=True)
     for done, one in enumerate(drawn, start=1):
-        again += _check(one, identity, model, records, settings)
+        station = _station(one, int(identity["seed"]), model, base, settings.device)
+        was = {**identity, "method": one.method, "settings": one.settings}
+        require_same_question(f"the sweep of {model.name} at {one}", was, station.identity)
+        again += _measured_again(one, station, records, settings)
         progress(done, len(drawn))
     failed = {int(case) for one in points for case in one.failed}
     cases = [record.case_id for record in records if record.case_id not in failed]
@@ -157,27 +159,33 @@ def _records(model: OpenModel, identity: Mapping[str, Any]) -> list[Record]:
     return records
 
 
-def _check(
-    one: SweepPoint,
-    identity: Mapping[str, Any],
-    model: OpenModel,
-    records: Sequence[Record],
-    settings: Settings,
-) -> int:
-    """Measure records of a point again; how many."""
+def _station(
+    one: SweepPoint, seed: int, model: OpenModel, base: Fingerprint, device: str
+) -> EvaluationStation:
+    """What measures the point today."""
+    (name,) = (name for name, make in EDITORS.items() if label_of(make()) == one.method)
     try:
-        editor = make_editor(NAMES[one.method], **one.setting)
-        job = EvaluationJob(model.name, editor, identity["seed"], device=settings.device)
-        station = EvaluationStation.of(job, model.lm)
+        job = EvaluationJob(model.name, make_editor(name, **one.setting), seed, device=device)
+        return EvaluationStation.of(job, model.lm, base)
     except InputError as error:
         raise Missing(one_line(error)) from error
-    was = {**identity, "method": one.method, "settings": one.settings}
-    require_same_question(f"the sweep of {model.name} at {one}", was, station.identity)
+
+
+def _measured_again(
+    one: SweepPoint, station: EvaluationStation, records: Sequence[Record], settings: Settings
+) -> int:
+    """Measure some records of a point again; how many.
+
+    Raises:
+        ValueError: one is not found again.
+        NumericalError: the model is not what it was.
+    """
     rng = random.Random(f"records {settings.seed} {one}")
     drawn = list(records) if settings.full else rng.sample(list(records), min(SAMPLE, len(records)))
     for outcome in station.measure(drawn):
         found = None if outcome.scores is None else RecordScores.from_json(outcome.scores).columns
         require_found_again(one, outcome.case_id, found)
+    station.check()
     return len(drawn)
 
 

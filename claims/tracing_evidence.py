@@ -203,7 +203,7 @@ def _substituted(
 ) -> FactSummary | None:
     """The trace with the first subject in its place that fits and has another object; None if none does."""
     for subject in lenders(record, records):
-        settings = replace(tracer.kinds["hidden"], corruption=Substitution(subject))
+        settings = replace(tracer.kinds["hidden"], corruption=Substitution(subject), draws=None)
         try:
             return FactSummary.of(tracer.trace(settings, fact))
         except InputError:  # of another length: the next one

@@ -29,7 +29,12 @@ def swept(tmp_path_factory: pytest.TempPathFactory, model: OpenModel) -> Path:
     folder = tmp_path_factory.mktemp("evidence")
     assert model.lm.folder is not None
     records = load_records(model.lm.folder / TRAIN_FILE)[:3]
-    for editor, grid in (("ft", {"layer": [0], "learning_rate": [5e-4]}), ("rome", {"layer": [2]})):
+    grids: dict[str, dict[str, list[Any]]] = {
+        "ft": {"layer": [0], "learning_rate": [5e-4]},
+        "rome": {"layer": [2]},
+    }
+    for editor, grid in grids.items():
+        grid["max_steps"] = [2]
         Sweep(model.lm, editor, grid, folder / "organism-gptj" / FOLDER, records).run()
     return folder
 
@@ -72,7 +77,9 @@ def spoiled(
 
 def test_another_version_is_stale(model: OpenModel, swept: Path, tmp_path: Path) -> None:
     folder = spoiled(swept, tmp_path, lambda line: line["settings"].update(version=0))
-    with pytest.raises(Stale, match=r"at FT layer 0 rate 0.0005 was measured by version 0 of its settings"):
+    with pytest.raises(
+        Stale, match=r"at FT layer 0 rate 0.0005 max_steps 2 was measured by version 0 of its settings"
+    ):
         read(model, folder)
 
 

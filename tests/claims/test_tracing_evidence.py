@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from claims import tracing_evidence
 from claims.maps import ROLES, Evidence
 from claims.models import Missing, OpenModel, open_model, shuffled_records
 from claims.settings import Settings
@@ -37,6 +38,7 @@ from knowedit.tracing import (
 
 SETTINGS = Settings(facts=2, seed=20)
 """Two facts of which both have text before the subject, and an answer of one token."""
+DRAWS = 2
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +51,17 @@ def steps() -> list[tuple[int, int]]:
     return []
 
 
+def cheaper(n_layers: int, noise: float) -> dict[str, TraceSettings]:
+    """The kinds of traces with fewer draws of the noise than the ten of the paper."""
+    return {name: replace(kind, draws=DRAWS) for name, kind in kinds_of_traces(n_layers, noise).items()}
+
+
 @pytest.fixture(scope="module")
 def evidence(model: OpenModel, steps: list[tuple[int, int]]) -> Evidence:
     before = fingerprint(model.lm)
-    found = gather(model, SETTINGS, lambda done, of: steps.append((done, of)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracing_evidence, "kinds_of_traces", cheaper)
+        found = gather(model, SETTINGS, lambda done, of: steps.append((done, of)))
     assert not before.differences(fingerprint(model.lm, with_edits=True))
     return found
 
@@ -65,6 +74,10 @@ def test_every_claim_finds_what_it_reads(evidence: Evidence) -> None:
             assert claim.id in ("trace.gpt-j", "trace.after-attention-edit")
 
 
+def test_the_noise_is_drawn_as_often_as_in_the_paper() -> None:
+    assert {kind.draws for kind in kinds_of_traces(12, 3.0).values()} == {None}
+
+
 @pytest.mark.usefixtures("evidence")
 def test_progress_ends_at_its_end(steps: list[tuple[int, int]]) -> None:
     assert steps == [(done, 6) for done in range(1, 7)]
@@ -74,7 +87,7 @@ def by_hand(model: OpenModel, i: int, **options: Any) -> Trace:
     """The trace of a drawn record, with the noise of its plain trace."""
     fact = shuffled_records(model, SETTINGS)[i].fact
     seed = KnownFact(fact.text, fact.subject, str(fact.target_true)).noise_seed(SETTINGS.seed)
-    settings = TraceSettings(**({"corruption": RelativeNoise(3.0)} | options))
+    settings = TraceSettings(**({"corruption": RelativeNoise(3.0), "draws": DRAWS} | options))
     return causal_trace(
         model.lm, fact.prompt, fact.subject, answer=fact.target_true, settings=settings, seed=seed
     )
@@ -117,7 +130,8 @@ def test_the_control_corrupts_the_token_before_the_subject_alone(
     located = locate(model.lm, fact.prompt, fact.subject)
     seed = KnownFact(plain.text, fact.subject, plain.answer).noise_seed(SETTINGS.seed)
     moved = replace(located, start=start - 1, stop=start)
-    expected = causal_trace(model.lm, moved, answer=plain.answer, seed=seed).corrupted
+    settings = TraceSettings(draws=DRAWS)
+    expected = causal_trace(model.lm, moved, answer=plain.answer, settings=settings, seed=seed).corrupted
     assert evidence.texts.outside[0] == pytest.approx(expected, abs=1e-5)
 
 
@@ -127,7 +141,7 @@ def test_a_prompt_without_a_token_before_the_subject_has_no_control(model: OpenM
     assert np.isnan(tracer.outside(KnownFact(fact.text, fact.subject, str(fact.target_true))))
 
 
-def test_the_edited_model_says_the_new_object_and_the_unedited_one_does_not(evidence: Evidence) -> None:
+def test_the_edited_model_predicts_the_new_object_and_the_unedited_one_does_not(evidence: Evidence) -> None:
     assert evidence.edited["edited"].total.min() > 0.5
     assert np.array_equal(evidence.edited["edited"].total, evidence.edited["unedited"].total)
     assert np.nanmax(np.abs(evidence.edited["unedited"].indirect[..., -1])) < 0.5
