@@ -274,7 +274,7 @@ def test_a_module_that_imports_its_own_package_is_in_a_circle(tmp_path: Path) ->
 
 
 MOST_ENTRIES = {"evaluation": 12, "editing": 12, "tracing": 12, "models": 16, "linalg": 16}
-MOST_DEFINITIONS, MOST_DATACLASSES = 315, 70
+MOST_DEFINITIONS, MOST_DATACLASSES = 300, 70
 """The largest numbers allowed; they only go down."""
 
 
