@@ -1,6 +1,6 @@
 """Measure every profile of ROME, and every known bug, on both organisms: writes docs/profiles.json.
 
-    python docs/measure_profiles.py            goes on where it was stopped
+    python docs/measure_profiles.py            resumes where it was stopped
     python docs/measure_profiles.py --facts 5  a quick look, into build/
 
 Each of the same 100 test records is edited alone at the layer stored with the model, scored, and reverted.

@@ -168,7 +168,7 @@ def test_an_interrupted_run_says_how_to_resume(run, runs, monkeypatch):
         (("--method", "mend"), "there is no editor 'mend': use one of rome, ft"),
         (
             ("--method", "none", "--layer", "3"),
-            "'layer' is no option of none: use it with one of rome, ft",
+            "none takes no 'layer': leave it out, or use one of rome, ft",
         ),
         (("--method", "ft", "--profile", "paper"), "ft has no profiles"),
         (("--method", "ft+l", "--bound", "0"), "the bound ε is 0.0: give a positive number"),

@@ -60,7 +60,10 @@ def test_an_answer_that_is_not_predicted_is_a_warning_and_is_traced(run):
         (("--noise", "-1"), "ν is -1"),
         (("--relative-noise", "0"), "factor"),
         (("--noise", "1", "--relative-noise", "3"), "only one of"),
-        (("--substitute", "A much longer name than that"), "substitute a subject of as many tokens"),
+        (
+            ("--substitute", "A much longer name than that"),
+            "substitute a subject with the same number of tokens",
+        ),
         (("--window", "13"), "larger than the model"),
         (("--window", "7,7"), "larger than the model"),
         (("--window", "wide"), "paper, released, depth"),

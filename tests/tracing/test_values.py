@@ -158,8 +158,8 @@ WRONG = {
     "fixed draws": ({"corruption": FixedNoise(torch.zeros(3, 1, 32)), "draws": 2}, "expected floating point"),
     "fixed shape": ({"corruption": FixedNoise(torch.zeros(3, 40, 32))}, "expected floating point"),
     "no fixed noise": ({"corruption": FixedNoise(torch.zeros(0, 4, 32))}, "expected floating point"),
-    "length": ({"corruption": Substitution("Bartholomew the Second")}, "as many tokens"),
-    "nothing": ({"corruption": Substitution(" ")}, "as many tokens"),
+    "length": ({"corruption": Substitution("Bartholomew the Second")}, "the same number of tokens"),
+    "nothing": ({"corruption": Substitution(" ")}, "the same number of tokens"),
     "substitution draws": ({"corruption": Substitution("Marie Curie"), "draws": 2}, "leave draws out"),
     "empty answer": ({"answer": " "}, "target is empty"),
 }

@@ -39,7 +39,7 @@ def chosen_editor(method: str, profile: str | None, settings: Any, **options: An
         return make_editor(method, profile=profile, **given)
     if given or profile is not None:
         first = next(iter(given), "profile")
-        raise InputError(f"{first!r} is no option of none: use it with one of {', '.join(EDITORS)}")
+        raise InputError(f"none takes no {first!r}: leave it out, or use one of {', '.join(EDITORS)}")
     return None
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def edit(
     subject: Annotated[str, typer.Option(help="The entity the fact is about.")],
     prompt: Annotated[str, typer.Option(help="The statement up to the object, with {} for the subject.")],
-    target_new: Annotated[str, typer.Option(help="The object that the model shall predict.")],
+    target_new: Annotated[str, typer.Option(help="The object that the model should predict.")],
     out: Out,
     model: Model = DEFAULT_MODEL,
     device: Device = "cpu",

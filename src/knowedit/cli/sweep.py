@@ -57,7 +57,7 @@ def sweep(
     seed: Seed = 0,
     workers: Workers = 1,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Note the best settings in the model's folder, as known ones.")
+        bool, typer.Option("--keep", help="Write the best settings into the model's folder, as known ones.")
     ] = False,
     figure: Figure = None,
     force: Force = False,

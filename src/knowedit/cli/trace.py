@@ -57,7 +57,8 @@ def trace(
     noise: Noise = None,
     relative_noise: RelativeNoise = None,
     substitute: Annotated[
-        str | None, typer.Option(help="Corrupt by this subject, of as many tokens, instead of by noise.")
+        str | None,
+        typer.Option(help="Corrupt by this subject, with the same number of tokens, instead of by noise."),
     ] = None,
     draws: Draws = None,
     seed: Seed = 0,

@@ -15,7 +15,7 @@ BLOCK_PARTS = ("block", "attention", "attention_out", "mlp", "mlp_up", "mlp_down
 class Anatomy:
     """Module paths of a decoder-only transformer.
 
-    The first four are paths from the model, the others from one block.
+    The first five are paths from the model, the others from one block.
 
     Attributes:
         embedding: the token embedding.

@@ -146,7 +146,7 @@ def locate_in(source: Any, text: str, subject: str, *, occurrence: int | None = 
         which = "any place" if occurrence is None else f"place {occurrence}"
         raise InputError(
             f"the subject {subject!r} occurs {len(places)} times in {text!r}, {which} was asked for: "
-            "write it as the text does, and say with occurrence= (from 0) which place is meant"
+            "write it as the text does, and give occurrence= (from 0) for the place that is meant"
         )
     return _found(source, text, subject, places[occurrence or 0])
 

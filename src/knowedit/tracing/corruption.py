@@ -235,7 +235,7 @@ class Substitution(Corruption):
         if not self.subject.strip() or count != expected:
             raise InputError(
                 f"{self.subject!r} takes {max(count, 0)} tokens in the place of {own!r}, which takes "
-                f"{expected}: substitute a subject of as many tokens"
+                f"{expected}: substitute a subject with the same number of tokens"
             )
         if ids[: prompt.start] != head or ids[prompt.stop :] != tail:
             raise InputError(

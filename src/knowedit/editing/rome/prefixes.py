@@ -54,7 +54,7 @@ class PrefixPlan:
             The texts, in the plan's order, without special tokens; one that is all special tokens is empty.
 
         Raises:
-            InputError: a start of as many tokens as a prefix shall have.
+            InputError: a start that is at least as long as a prefix.
         """
         from knowedit.models import encode  # not above: a plan is read without torch
 

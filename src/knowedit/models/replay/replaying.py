@@ -121,7 +121,7 @@ class _RowArguments:
             raise InputError(f"states of shape {tuple(states.shape)} do not fit the recorded {shape}")
         if rows is None and count not in (1, states.shape[0]):
             raise InputError(
-                f"{states.shape[0]} rows against {count} recorded: say in rows= what each descends from"
+                f"{states.shape[0]} rows against {count} recorded: give rows=, the recorded row of each"
             )
         self.recorded = count
         self.new = int(states.shape[0])
