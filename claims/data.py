@@ -1,4 +1,4 @@
-"""Section 5.1: the data set is what Table 1 says it is."""
+"""Section 5.1: the data set has the counts of Table 1."""
 
 from __future__ import annotations
 

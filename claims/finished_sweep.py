@@ -152,10 +152,10 @@ def _records(model: OpenModel, identity: Mapping[str, Any]) -> list[Record]:
     path = None if model.lm.folder is None else model.lm.folder / TRAIN_FILE
     if path is None or not path.is_file():
         raise Missing(f"{model.name} has no {TRAIN_FILE} in its folder, which the sweep is measured on")
-    told = identity["records"]
-    records = load_records(path)[: told["count"]]
-    if told != records_identity(records):
-        raise ValueError(f"the sweep of {model.name} is about other records than its first {told['count']}")
+    known = identity["records"]
+    records = load_records(path)[: known["count"]]
+    if known != records_identity(records):
+        raise ValueError(f"the sweep of {model.name} is about other records than its first {known['count']}")
     return records
 
 

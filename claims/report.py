@@ -34,7 +34,7 @@ STYLES = {
 
 @dataclass(frozen=True)
 class Report:
-    """All that is told about a run.
+    """What is reported about a run.
 
     Attributes:
         sections: the claims that were asked for.

@@ -36,7 +36,7 @@ class Outcome:
         edited: with the fact inserted.
         elsewhere: with the same value inserted at the key of another record's subject.
         everyone: with the same value inserted at the average subject's key, and the identity in place of C: along
-            what all subjects share rather than what tells this one from them.
+            what all subjects share rather than what distinguishes this one.
     """
 
     before: RecordScores

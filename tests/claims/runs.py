@@ -41,7 +41,7 @@ def scores(
     *,
     prompt: float = 0.9,
     paraphrases: float = 0.9,
-    neighbourhood: float = 0.1,
+    neighborhood: float = 0.1,
     entropy: float = 5.0,
     consistency: float = 0.3,
     essence: float = -30.0,
@@ -54,7 +54,7 @@ def scores(
         essence=((essence, 20),),
     )
     return RecordScores(
-        pair(prompt, 1), pair(paraphrases, 2), pair(neighbourhood, 10), texts, case_id=record.case_id
+        pair(prompt, 1), pair(paraphrases, 2), pair(neighborhood, 10), texts, case_id=record.case_id
     )
 
 

@@ -31,9 +31,9 @@ MODEL = "organism-gpt2"
 ALL = make_records(40)
 
 FOUND: dict[str, dict[str, float]] = {
-    "none": {"prompt": 0.01, "paraphrases": 0.01, "neighbourhood": 0.01, "consistency": 0.2, "essence": -20},
-    "rome": {"neighbourhood": 0.02, "consistency": 0.4, "essence": -22},
-    "ft": {"neighbourhood": 0.8, "consistency": 0.3, "essence": -26},
+    "none": {"prompt": 0.01, "paraphrases": 0.01, "neighborhood": 0.01, "consistency": 0.2, "essence": -20},
+    "rome": {"neighborhood": 0.02, "consistency": 0.4, "essence": -22},
+    "ft": {"neighborhood": 0.8, "consistency": 0.3, "essence": -26},
     "ft+l": {"paraphrases": 0.2, "consistency": 0.25, "essence": -21},
     "attn-edit": {"paraphrases": 0.2, "consistency": 0.2},
 }

@@ -135,6 +135,15 @@ def test_one_fact_is_too_few_for_an_interval(capsys: pytest.CaptureFixture[str])
     assert "too few" in capsys.readouterr().err
 
 
+def test_the_number_of_threads_on_record_can_be_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert go(tmp_path, arguments=("--threads", "1")) == 0
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--threads", "0"])
+    assert "too few" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("noise", ["0", "-1", "nan", "inf", "much"])
 def test_noise_is_a_positive_number(noise: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):

@@ -16,14 +16,14 @@ from knowedit.intervals import Interval
 RECORDS = 60
 
 
-def scores(prompt: float, paraphrases: float, neighbourhood: float) -> RecordScores:
+def scores(prompt: float, paraphrases: float, neighborhood: float) -> RecordScores:
     """o* with the given probability after two prompts of each kind, o_c with the rest."""
 
     def pair(new: float, count: int) -> Pair:
         values = torch.full((count,), new, dtype=torch.float64)
         return Pair(values, 1 - values)
 
-    return RecordScores(pair(prompt, 1), pair(paraphrases, 2), pair(neighbourhood, 2))
+    return RecordScores(pair(prompt, 1), pair(paraphrases, 2), pair(neighborhood, 2))
 
 
 BEFORE = scores(0.1, 0.1, 0.1)

@@ -226,7 +226,7 @@ def test_noise_that_covers_the_bound_is_inconclusive() -> None:
 def test_columns_are_on_the_scale_of_table_2() -> None:
     records = make_records(4)
     found = columns_of(
-        {"none": [scores(record, prompt=0.8, neighbourhood=0.25) for record in records]}, records
+        {"none": [scores(record, prompt=0.8, neighborhood=0.25) for record in records]}, records
     )
     assert found["none", "ES"] == [100.0] * 4
     assert found["none", "EM"] == pytest.approx([60.0] * 4)

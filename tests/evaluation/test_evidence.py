@@ -136,7 +136,7 @@ def spoiled(case: int, **changed: float) -> Callable[[Record], RecordScores]:
     ("changed", "words"),
     [
         ({"prompt": 0.9 - 2e-3}, "record 14: a probability differs by 0.002"),
-        ({"neighbourhood": 0.1 + 2e-3}, "record 14: a probability differs by 0.002"),
+        ({"neighborhood": 0.1 + 2e-3}, "record 14: a probability differs by 0.002"),
         ({"paraphrases": float("nan")}, "record 14: a probability differs by nan"),
         ({"essence": -31.0}, "record 14: Essence was 4.482 and is 4.711"),
     ],
@@ -147,7 +147,7 @@ def test_what_follows_from_the_model_must_agree(folder: Path, changed: dict[str,
 
 
 def test_rounding_is_allowed(folder: Path) -> None:
-    close = {"prompt": 0.9 + 5e-4, "neighbourhood": 0.1 - 5e-4, "essence": -30.05, "entropy": 5 + 1e-9}
+    close = {"prompt": 0.9 + 5e-4, "neighborhood": 0.1 - 5e-4, "essence": -30.05, "entropy": 5 + 1e-9}
     assert checked(folder, FakeStation(of=lambda record: scores(record, **close))).reproduced
 
 
