@@ -249,5 +249,5 @@ def test_a_claim_about_gpt_j_is_not_measured_elsewhere_but_its_number_is_told() 
 def test_no_subject_to_substitute_is_said() -> None:
     found = paper()
     del found.known["substituted"]
-    with pytest.raises(Missing, match="in another's place"):
+    with pytest.raises(Missing, match="can replace another"):
         measured("substitution", found)

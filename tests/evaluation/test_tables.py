@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 
 import pytest
 import torch
@@ -133,7 +134,7 @@ def test_markdown_and_csv_hold_the_same():
 
 
 def test_without_pandas_a_data_frame_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("knowedit.evaluation.runs.frames.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(InputError, match="pip install pandas"):
         make_table([row("a", PS=1.0)]).to_pandas()
 
