@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from knowedit.evaluation.runs.run import RECORDS, read_run
 from knowedit.evaluation.runs.tables import run_row
 from knowedit.runs import MANIFEST, RunFolder, Workers
 from tests.evaluation.stubs import StubPlan, make_records
+from tests.runs.kills import kill_at
 
 FAILING = (6, 21)
 PLAN = StubPlan(failing=FAILING)
@@ -76,31 +76,6 @@ def test_another_seed_has_another_digest(undisturbed, tmp_path):
 
 
 # Killed
-
-
-def kill_at(run, size):
-    """Start or resume the run in a process of its own, which is killed once it has written so many bytes of lines.
-
-    Returns whether it was killed; else it came to the end.
-    """
-    child = os.fork()
-    if child:
-        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    left, real = size, os.write
-
-    def write(number, data):
-        nonlocal left
-        if len(data) >= left:
-            real(number, bytes(data)[:left])
-            os.kill(os.getpid(), signal.SIGKILL)
-        left -= len(data)
-        return real(number, data)
-
-    os.write = write
-    try:
-        run()
-    finally:
-        os._exit(0)
 
 
 def test_killed_by_the_system_thirty_times(tmp_path):

@@ -133,6 +133,12 @@ def test_markdown_and_csv_hold_the_same():
     assert page.count("<tr>") == 4
 
 
+def test_names_are_text_in_a_notebook():
+    page = make_table([row("<b>a</b> & c", PS=1.0)])._repr_html_()
+    assert "&lt;b&gt;a&lt;/b&gt; &amp; c" in page
+    assert "<b>a" not in page
+
+
 def test_without_pandas_a_data_frame_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(InputError, match="pip install pandas"):

@@ -12,6 +12,7 @@ import pytest
 from knowedit.errors import FileFormatError, InputError
 from knowedit.runs import MANIFEST, RunFolder, differences, read_folder, sealed
 from knowedit.runs.folder import LOCK, RECORDS
+from tests.runs.kills import kill_at
 
 KIND, SCHEMA, TITLE = "test.run", 2, "a test run"
 IDENTITY = {"model": "m", "settings": {"layer": 5, "grid": (1, 2)}}
@@ -73,33 +74,13 @@ def test_a_folder_in_which_nothing_was_begun_is_removed(tmp_path):
 # Killed
 
 
-def kill_at(path, size):
-    """Resume in a process of its own, which is killed once it has written so many bytes; whether it was."""
-    child = os.fork()
-    if child:
-        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    left, real = size, os.write
-
-    def write(number, data):
-        nonlocal left
-        if len(data) >= left:
-            real(number, bytes(data)[:left])
-            os.kill(os.getpid(), signal.SIGKILL)
-        left -= len(data)
-        return real(number, data)
-
-    os.write = write
-    try:
-        write_all(path)
-    finally:
-        os._exit(0)
-
-
 def test_killed_by_the_system_thirty_times(tmp_path):
     """At random bytes; each time it resumes where it was, and in the end nothing is lost or there twice."""
     draw, done = random.Random(4), [0]
     for kill in range(30):
-        assert kill_at(tmp_path / "run", draw.randrange(1, 220)), f"kill {kill} has to fall into the run"
+        assert kill_at(lambda: write_all(tmp_path / "run"), draw.randrange(1, 220)), (
+            f"kill {kill} has to fall into the run"
+        )
         done.append(len(read(tmp_path / "run")[1]))
         assert done[-1] >= done[-2]
     assert len(set(done)) > 10

@@ -34,8 +34,6 @@ from knowedit.errors import InputError
 if TYPE_CHECKING:
     from knowedit.evaluation.runs.sweep_points import SweepPoint, SweepRow
 
-FINE_TUNING: Final = ("ft", "ft+l", "attn-edit")
-BOUNDED: Final = ("ft+l", "attn-edit")
 FIELDS: Final = {"layer": "layer", "bound": "ε", "learning_rate": "rate"}
 """The fields with an option of their own, and their columns."""
 
@@ -111,10 +109,16 @@ def _grid(
     """
     from knowedit.editing import make_editor
 
-    found: dict[str, Sequence[Any]] = {"layer": layers} if hasattr(make_editor(method), "layer") else {}
-    found |= {"bound": bounds} if method in BOUNDED else {}
-    found |= {"learning_rate": rates} if method in FINE_TUNING else {}
+    editor = make_editor(method)
+    found: dict[str, Sequence[Any]] = {"layer": layers} if hasattr(editor, "layer") else {}
+    found |= {"bound": bounds} if getattr(editor, "bound", None) == "known" else {}
+    found |= {"learning_rate": rates} if _is_tuned(editor) else {}
     return found | dict(vary or ())
+
+
+def _is_tuned(editor: Any) -> bool:
+    """Whether an editor's learning rate is that known for the model, so that a sweep can find one."""
+    return getattr(editor, "learning_rate", "none") is None
 
 
 def _watch(tell: Callable[..., None]) -> Callable[[str, int, int], None]:
@@ -128,7 +132,8 @@ def _keep(folder: Any, methods: Sequence[str], winners: Mapping[str, SweepRow]) 
     from knowedit.editing import label_of, make_editor
     from knowedit.editing.fine_tuning.known_settings import keep_settings
 
-    tuned = (label_of(make_editor(one)) for one in dict.fromkeys(methods) if one in FINE_TUNING)
+    editors = map(make_editor, dict.fromkeys(methods))
+    tuned = (label_of(editor) for editor in editors if _is_tuned(editor))
     known = {label: {name: winners[label].setting.get(name) for name in FIELDS} for label in tuned}
     keep_settings(folder, known)
 

@@ -88,7 +88,7 @@ def evaluate(
         dtype,
     )
     names = {
-        "model": model if isinstance(model, str) else model.name,
+        "model": job.model_name,
         "method": UNEDITED if job.editor is None else label_of(job.editor),
         "records": source.name if isinstance(source, Path) else "",
     }

@@ -58,6 +58,11 @@ class EvaluationJob:
     device: str = "cpu"
     dtype: str | None = None
 
+    @property
+    def model_name(self) -> str:
+        """What the model is called."""
+        return self.model if isinstance(self.model, str) else self.model.name
+
     def open(self) -> EvaluationStation:
         """Load the model and prepare the editor.
 

@@ -25,7 +25,7 @@ from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.evaluation.scores.scorer import Scorer
 from knowedit.models import LanguageModel
-from knowedit.runs import RunFolder, WorkerDied, Workers, canonical, differences, open_pool
+from knowedit.runs import RunFolder, WorkerDied, Workers, differences, open_pool
 
 DIGITS: Final = 6
 BLOCK: Final = 1
@@ -94,7 +94,7 @@ class Sweep:
         where = chosen_workers(self.model, workers, ray, self.device)
         with folder, open_pool(job, where, len(settings) * len(blocks)) as pool:
             contents = folder.begin(
-                {**pool.identity, "block": BLOCK, "records": identity}, {"model": _name(self.model)}
+                {**pool.identity, "block": BLOCK, "records": identity}, {"model": job.job.model_name}
             )
             there = {one.key: one for one in (SweepPoint.from_json(line, folder.path) for line in contents)}
             waiting = [one for one in settings if not one.is_there(there, folder.path)]
@@ -117,13 +117,8 @@ class Sweep:
         Raises:
             InputError: no such editor, or a field that it does not have.
         """
-        names = list(self.grid)
-        return [
-            _Setting(
-                self._editor(dict(zip(names, values, strict=True))), dict(zip(names, values, strict=True))
-            )
-            for values in product(*self.grid.values())
-        ]
+        settings = (dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values()))
+        return [_Setting(self._editor(setting), setting) for setting in settings]
 
     def _editor(self, setting: Mapping[str, Any]) -> Any:
         if isinstance(self.editor, str):
@@ -161,7 +156,7 @@ class _Setting:
 
     @property
     def key(self) -> str:
-        return canonical([self.method, self.setting])
+        return SweepPoint.key_of(self.method, self.setting)
 
     def is_there(self, there: Mapping[str, SweepPoint], folder: Path) -> bool:
         """Whether it was measured.
@@ -257,6 +252,7 @@ class _SweepStation:
 
     def __init__(self, unedited: EvaluationStation):
         self._unedited = self._station = unedited
+        self._settings: dict[str, Any] = {}
         self._number = -1
 
     @property
@@ -271,12 +267,10 @@ class _SweepStation:
             self.check()
             job = replace(self._unedited.job, editor=editor)
             self._station = EvaluationStation.of(job, self._unedited.lm, self._unedited.base)
+            # Once a setting, not once a block: an identity looks up versions and digests.
+            self._settings = editor_identity(self._station.editor)["settings"]
             self._number = number
-        return self._station.identity["settings"], self._station.measure(block)
+        return self._settings, self._station.measure(block)
 
     def check(self) -> None:
         self._unedited.check()
-
-
-def _name(model: str | LanguageModel) -> str:
-    return model if isinstance(model, str) else model.name

@@ -59,8 +59,13 @@ class SweepPoint:
 
     @property
     def key(self) -> str:
+        """See `key_of`."""
+        return self.key_of(self.method, self.setting)
+
+    @staticmethod
+    def key_of(method: str, setting: Mapping[str, Any]) -> str:
         """The method and the setting as JSON; no two points of a sweep have the same."""
-        return canonical([self.method, self.setting])
+        return canonical([method, setting])
 
     @staticmethod
     def digest(points: Sequence[SweepPoint]) -> str:

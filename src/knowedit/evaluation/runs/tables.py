@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
@@ -148,17 +148,18 @@ class Table:
             f"<th>{escape(name)}</th>" for name in ("model", "method", *COLUMNS, "fails", "records")
         )
         rows = "".join(
-            "<tr>" + "".join(f"<td>{one}</td>" for one in self._line(row, "<b>{}</b>")) + "</tr>"
+            "<tr>" + "".join(f"<td>{one}</td>" for one in self._line(row, "<b>{}</b>", escape)) + "</tr>"
             for row in self.rows
         )
         return f"<table><tr>{head}</tr>{rows}</table><p>{escape(LEGEND)}</p>"
 
-    def _line(self, row: Row, bold: str) -> list[str]:
+    def _line(self, row: Row, bold: str, text: Callable[[str], str] = str) -> list[str]:
+        """The cells of a row; ``text`` is applied to the names, which may be anything."""
         cells = []
         for key in COLUMNS:
-            text = row.cell(key)
-            cells.append(bold.format(text) if self.is_best(row, key) else text)
-        return [row.model, row.method, *cells, row.fails, row.records]
+            cell = row.cell(key)
+            cells.append(bold.format(cell) if self.is_best(row, key) else cell)
+        return [text(row.model), text(row.method), *cells, row.fails, row.records]
 
     def _flat(self) -> list[dict[str, Any]]:
         return [
