@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-import knowedit.editing.export as export
+import knowedit.editing.edits.export as export
 from knowedit.editing import ROME, Address, Edit, Place, applied_edits
 from knowedit.errors import InputError, NumericalError
 from knowedit.linalg import LowRank

@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from knowedit.editing.edit import Edit, Handle, applied_edits
     from knowedit.editing.editor import Editor, label_of, prepared, settings_of, version_of
     from knowedit.editing.editors import EDITORS, PROFILES, make_editor
-    from knowedit.editing.export import Adapter, check_folder
+    from knowedit.editing.edits.edit import Edit, Handle, applied_edits
+    from knowedit.editing.edits.export import Adapter, check_folder
+    from knowedit.editing.edits.provenance import Diagnostics, Provenance
+    from knowedit.editing.edits.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of
     from knowedit.editing.fine_tuning.fine_tuning import FineTuning
-    from knowedit.editing.provenance import Diagnostics, Provenance
     from knowedit.editing.rome.keys import subject_key
     from knowedit.editing.rome.prefixes import PrefixPlan
     from knowedit.editing.rome.rome import ROME
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         save_second_moment,
         second_moment,
     )
-    from knowedit.editing.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of
 
 __all__ = [
     "DENSE",
@@ -77,9 +77,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Handle": "edit",
-    "applied_edits": "edit",
-    "Edit": "edit",
+    "Handle": "edits.edit",
+    "applied_edits": "edits.edit",
+    "Edit": "edits.edit",
     "Editor": "editor",
     "label_of": "editor",
     "prepared": "editor",
@@ -88,11 +88,11 @@ _HOMES = {
     "EDITORS": "editors",
     "PROFILES": "editors",
     "make_editor": "editors",
-    "Adapter": "export",
-    "check_folder": "export",
+    "Adapter": "edits.export",
+    "check_folder": "edits.export",
     "FineTuning": "fine_tuning.fine_tuning",
-    "Diagnostics": "provenance",
-    "Provenance": "provenance",
+    "Diagnostics": "edits.provenance",
+    "Provenance": "edits.provenance",
     "subject_key": "rome.keys",
     "PrefixPlan": "rome.prefixes",
     "ROME": "rome.rome",
@@ -110,13 +110,13 @@ _HOMES = {
     "save_second_moment": "statistics.second_moments",
     "second_moment": "statistics.second_moments",
     "Reading": "statistics.key_sums",
-    "DENSE": "updates",
-    "Address": "updates",
-    "Dense": "updates",
-    "Place": "updates",
-    "Update": "updates",
-    "Updates": "updates",
-    "kind_of": "updates",
+    "DENSE": "edits.updates",
+    "Address": "edits.updates",
+    "Dense": "edits.updates",
+    "Place": "edits.updates",
+    "Update": "edits.updates",
+    "Updates": "edits.updates",
+    "kind_of": "edits.updates",
 }
 
 

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from knowedit.editing.edit import Edit
-from knowedit.editing.provenance import fields_as_json
-from knowedit.editing.provenance import settings_of as settings_of
+from knowedit.editing.edits.edit import Edit
+from knowedit.editing.edits.provenance import fields_as_json
+from knowedit.editing.edits.provenance import settings_of as settings_of
 from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from knowedit.editing.descent import descend
-from knowedit.editing.edit import Edit
 from knowedit.editing.editor import Editor
+from knowedit.editing.edits.edit import Edit
+from knowedit.editing.edits.provenance import Diagnostics, Provenance
+from knowedit.editing.edits.updates import Address, Dense, path_of
 from knowedit.editing.fine_tuning.known_settings import ATTN_EDIT, FT, FT_L, known_settings
 from knowedit.editing.fine_tuning.likelihood import Likelihood
-from knowedit.editing.provenance import Diagnostics, Provenance
-from knowedit.editing.updates import Address, Dense, path_of
 from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel, generator_from

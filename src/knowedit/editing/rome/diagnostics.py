@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from knowedit.editing.provenance import Diagnostics
+from knowedit.editing.edits.provenance import Diagnostics
 from knowedit.editing.rome.values import Value
 from knowedit.linalg import FactorisedMoment, LowRank
 from knowedit.models import Projection

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from knowedit.bundled import notes
-from knowedit.editing.edit import Edit
 from knowedit.editing.editor import Editor
-from knowedit.editing.provenance import Provenance, fields_as_json
+from knowedit.editing.edits.edit import Edit
+from knowedit.editing.edits.provenance import Provenance, fields_as_json
 from knowedit.editing.rome.diagnostics import diagnose
 from knowedit.editing.rome.insertion import insert
 from knowedit.editing.rome.key_statistics import KeyStatistics, Statistics

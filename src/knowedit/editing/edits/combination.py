@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import TypeVar
 
-from knowedit.editing.content import Content
-from knowedit.editing.provenance import COMBINED, Diagnostics, Provenance
-from knowedit.editing.updates import Updates
+from knowedit.editing.edits.content import Content
+from knowedit.editing.edits.provenance import COMBINED, Diagnostics, Provenance
+from knowedit.editing.edits.updates import Updates
 from knowedit.errors import BaseMismatchError, InputError
 
 E = TypeVar("E", bound=Content)

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from knowedit.editing.provenance import Diagnostics, Provenance
-from knowedit.editing.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of, path_of
+from knowedit.editing.edits.provenance import Diagnostics, Provenance
+from knowedit.editing.edits.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of, path_of
 from knowedit.errors import BaseMismatchError, FileFormatError, InputError
 from knowedit.facts import Fact
 from knowedit.linalg import LowRank

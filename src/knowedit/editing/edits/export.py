@@ -18,8 +18,8 @@ from safetensors.numpy import save as safetensors_bytes
 from torch import Tensor
 
 from knowedit.bundled import NOTES, notes
-from knowedit.editing.content import Content
-from knowedit.editing.updates import Address
+from knowedit.editing.edits.content import Content
+from knowedit.editing.edits.updates import Address
 from knowedit.errors import InputError, NumericalError
 from knowedit.linalg import LowRank
 from knowedit.models import LanguageModel

@@ -7,9 +7,9 @@ from contextlib import contextmanager, nullcontext
 from html import escape
 from types import TracebackType
 
-from knowedit.editing import combination, export
-from knowedit.editing.content import Check, Content
-from knowedit.editing.updates import Updates
+from knowedit.editing.edits import combination, export
+from knowedit.editing.edits.content import Check, Content
+from knowedit.editing.edits.updates import Updates
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel
 from knowedit.models.overlays import Overlay, overlays_on, set_overlays

@@ -1,0 +1,1 @@
+"""An edit as a value: its data and file, applying it, combining, provenance and export."""
