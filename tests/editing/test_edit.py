@@ -10,7 +10,8 @@ import torch
 from safetensors import safe_open
 from transformers.pytorch_utils import Conv1D
 
-from knowedit.editing import ROME, Address, Edit, content
+from knowedit.editing import ROME, Address, Edit
+from knowedit.editing.edits import content
 from knowedit.errors import BaseMismatchError, FileFormatError, InputError, NumericalError
 from knowedit.linalg import LowRank
 from tests.editing.conftest import FACT, PREFIXES, bias, changed, dense, moment_of, plain_edit, state
