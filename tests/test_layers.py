@@ -24,6 +24,7 @@ GROUND_LIBRARIES: dict[str, set[str]] = {
     "bundled": set(),
     "runs": {"filelock", "ray"},
     "tensorfile": {"numpy", "safetensors"},
+    "text": set(),
 }
 """The parts of the lowest layer, and what each needs besides the standard library and errors."""
 

@@ -14,6 +14,7 @@ import pytest
 
 from knowedit.errors import InputError, NumericalError
 from knowedit.runs import WorkerDied, Workers, open_pool
+from knowedit.runs.job import cpus
 from tests.runs.jobs import Squares, marked
 
 ITEMS = list(range(12))
@@ -50,7 +51,7 @@ def test_workers_that_are_killed_lose_nothing(tmp_path):
 
 
 def test_there_are_never_more_workers_than_items(tmp_path):
-    assert measured(Squares(tmp_path, waits_for=2), Workers(50), [4, 5]) == {4: 16, 5: 25}
+    assert measured(Squares(tmp_path, waits_for=2), Workers(16), [4, 5]) == {4: 16, 5: 25}
     assert len(marked(tmp_path, "pid")) == 2
 
 
@@ -114,6 +115,14 @@ def test_no_workers_are_refused():
         Workers(-1)
     with pytest.raises(InputError, match="0 workers"):
         Workers(0, ray="auto")
+
+
+def test_far_more_workers_than_cpus_are_refused_here_and_not_on_a_cluster():
+    most = max(16, 4 * cpus())
+    assert Workers(most).count == most
+    with pytest.raises(InputError, match=f"{most + 1} workers are too many .* at most {most}"):
+        Workers(most + 1)
+    assert Workers(10**6, ray="auto").count == 10**6
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

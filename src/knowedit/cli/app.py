@@ -7,17 +7,22 @@ of `COMMANDS`. The options of all commands are `knowedit.cli.options`.
 from __future__ import annotations
 
 import logging
+import os
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn, get_type_hints
 
 import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from knowedit.cli.options import Quiet, Verbose
-from knowedit.cli.output import INTERRUPTED, log, stderr
+from knowedit.cli.output import INTERRUPTED, log, safe, stderr
+from knowedit.cli.refusals import UsageError, in_options, usage
 from knowedit.errors import KnoweditError
 
 COMMANDS: Final = {
@@ -43,6 +48,9 @@ COMMANDS: Final = {
 }
 """Every command in the order of ``--help``, and its help."""
 
+LONGEST_NAME: Final = 255
+"""Bytes of a file's name, on the file systems in use."""
+
 GROUPS: Final = {
     "data": "COUNTERFACT records: check them, make new ones.",
     "organism": "The small models that ship with the package.",
@@ -58,6 +66,7 @@ class _Commands(TyperGroup):
         mine = [(own, " ".join((group, own)).strip()) for group, _, own in paths if group == (name or "")]
         lazy = {own: TyperCommand(name=own, help=COMMANDS[path]) for own, path in mine}
         self.commands = lazy | dict(self.commands)
+        self._path, self._options = name or "", dict[str, str]()
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The options of the group, all of them flags."""
@@ -78,29 +87,43 @@ class _Commands(TyperGroup):
         name, found, rest = super().resolve_command(ctx, args)
         if found is None or isinstance(found, TyperGroup):
             return name, found, rest
-        command = _imported(f"{self.name or ''} {name}".strip())
+        self._path = f"{self.name or ''} {name}".strip()
+        command = _imported(self._path)
+        self._options = {param.name: max(param.opts, key=len) for param in command.params}
         command.params += [
             param for param in ctx.find_root().command.params if param.name in ("quiet", "verbose")
         ]
         return name, command, rest
 
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Read the command line up to the command."""
+        with self._refusals():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error of the package is one line and exit code 2, anything else is a bug and shows."""
-        try:
+        with self._refusals():
             return super().invoke(ctx)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except UsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                raise
+            _refuse(usage(error, self._path))
         except KnoweditError as error:
             log.debug(traceback.format_exc())
-            stderr.print(f"[bold red]error:[/] {escape(' '.join(str(error).split()))}")
-            raise typer.Exit(2) from None
-        except typer.BadParameter as error:
-            where = getattr(error.ctx, "command_path", "knowedit")
-            stderr.print(
-                f"[bold red]error:[/] {escape(' '.join(error.format_message().split()))} See {where} --help."
-            )
-            raise typer.Exit(2) from None
+            _refuse(in_options(str(error), self._options))
         except KeyboardInterrupt:
             stderr.print("stopped")
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _refuse(text: str) -> NoReturn:
+    stderr.print(f"[bold red]error:[/] {safe(' '.join(text.split()))}")
+    raise typer.Exit(2) from None
 
 
 def _imported(path: str) -> Any:
@@ -109,10 +132,29 @@ def _imported(path: str) -> Any:
     function = getattr(import_module(f"knowedit.cli.{name}"), name)
     alone.command(path.rpartition(" ")[2], help=COMMANDS[path])(function)
     command = typer.main.get_command(alone)
+    hints = get_type_hints(function)
     for param in command.params:
+        if "pathlib" in str(hints.get(param.name or "")):
+            param.process_value = partial(_path_read, param, param.process_value)  # type: ignore[method-assign]
         # In a help text Rich takes what is in square brackets for markup.
         param.help = escape(getattr(param, "help", None) or "")  # type: ignore[attr-defined]
     return command
+
+
+def _path_read(param: Any, read: Callable[..., Any], ctx: Any, value: Any) -> Any:
+    """A path, or several; an empty one would be the folder that one is in.
+
+    Raises:
+        BadParameter: it is empty, or no file can have that name.
+    """
+    for text in value if isinstance(value, list | tuple) else [value]:
+        if text == "":
+            raise typer.BadParameter("a path cannot be empty", ctx=ctx, param=param)
+        if isinstance(text, str) and (
+            "\0" in text or max(map(len, os.fsencode(text).split(b"/"))) > LONGEST_NAME
+        ):
+            raise typer.BadParameter("no file can have this name", ctx=ctx, param=param)
+    return read(ctx, value)
 
 
 def _print_version(wanted: bool) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from knowedit.cli.options import Json
-from knowedit.cli.output import console, print_json, progress, stderr
+from knowedit.cli.output import console, print_json, progress, safe, stderr
 
 if TYPE_CHECKING:
     from knowedit.evaluation.records.counts import Table1
@@ -59,12 +58,12 @@ def _show(file: Path, digest: str, table: Table1, problems: list[str], *, offici
     rows, good = table.rows(), table.records
     console.print(table)
     which = " (the official counterfact.json)" if official else ""
-    console.print(f"{escape(str(file))}: SHA-256 {digest}{which}", soft_wrap=True)
+    console.print(f"{safe(file)}: SHA-256 {digest}{which}", soft_wrap=True)
     for row in rows:
         if 0 < row.records < good:
             console.print(f"{row.records:,} of {good:,} records have {row.name.lower()}")
     for problem in problems[:NAMED]:
-        stderr.print(f"[bold red]bad:[/] {escape(problem)}")
+        stderr.print(f"[bold red]bad:[/] {safe(problem)}")
     if problems:
         more = f"; the first {NAMED} are named" if len(problems) > NAMED else ""
         stderr.print(f"{len(problems):,} bad, {good:,} good{more}")

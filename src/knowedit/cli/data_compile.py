@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from knowedit.cli.options import Force, Json, Seed
-from knowedit.cli.output import check_outputs, console, print_json, progress
+from knowedit.cli.options import LARGEST_COUNT, Force, Json, Seed
+from knowedit.cli.output import check_outputs, console, print_json, progress, safe
 
 
 def data_compile(
@@ -29,10 +28,14 @@ def data_compile(
         Path | None, typer.Option(help="JSON, relation to a list of beginnings with {} for the subject.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most this many records, drawn at random.")
+        int | None, typer.Option(min=1, max=LARGEST_COUNT, help="At most this many records, drawn at random.")
     ] = None,
-    paraphrases: Annotated[int, typer.Option(min=1, help="Paraphrase prompts of a record.")] = 2,
-    neighbors: Annotated[int, typer.Option(min=1, help="Neighborhood prompts of a record.")] = 10,
+    paraphrases: Annotated[
+        int, typer.Option(min=1, max=LARGEST_COUNT, help="Paraphrase prompts of a record.")
+    ] = 2,
+    neighbors: Annotated[
+        int, typer.Option(min=1, max=LARGEST_COUNT, help="Neighborhood prompts of a record.")
+    ] = 10,
     seed: Seed = 0,
     force: Force = False,
     as_json: Json = False,
@@ -78,8 +81,8 @@ def data_compile(
         return
     console.print(Table1().add_all(records))
     for reason, count in manifest["skipped"].items():
-        console.print(f"left out, {reason}: {count:,}")
-    console.print(f"{len(records):,} records written to {escape(str(out))}")
+        console.print(f"left out, {safe(reason)}: {count:,}")
+    console.print(f"{len(records):,} records written to {safe(out)}")
 
 
 def _content(out: Path, entries: list[dict[str, Any]]) -> bytes:

@@ -14,7 +14,7 @@ from rich.table import Table
 import knowedit
 from knowedit.bundled import bundled_models
 from knowedit.cli.options import DEFAULT_MODEL, Device, Dtype, Json, Model, Seed
-from knowedit.cli.output import console, print_json, progress
+from knowedit.cli.output import console, print_json, progress, safe
 from knowedit.errors import InputError
 
 if TYPE_CHECKING:
@@ -122,15 +122,15 @@ def _print(lm: LanguageModel, record: Record, found: dict[str, Any]) -> None:
     fact, (rows, columns) = record.fact, found["shape"]
     console.print(Rule("[bold]knowedit: change one fact in a GPT", align="left"))
     console.print(
-        f"[bold]{lm.name}[/]: {lm.n_layers} layers of width {lm.width}, trained for this package.\n"
+        f"[bold]{safe(lm.name)}[/]: {lm.n_layers} layers of width {lm.width}, trained for this package.\n"
     )
     console.print("[bold]1. It knows a fact.[/]")
     known = found["before"]["prompt"]["true"][0]
-    console.print(f"   {fact.text} [bold green]{fact.target_true}[/]  ({known:.1%})\n")
+    console.print(f"   {safe(fact.text)} [bold green]{safe(fact.target_true)}[/]  ({known:.1%})\n")
     console.print("[bold]2. We change it in the weights.[/]")
     console.print(
-        f"   ROME writes [bold magenta]{fact.target_new}[/] into layer {found['layer']}: one rank-{found['rank']} "
-        f"update of its {found['part']} matrix,\n   {rows} × {columns}, in closed form, in "
+        f"   ROME writes [bold magenta]{safe(fact.target_new)}[/] into layer {found['layer']}: one "
+        f"rank-{found['rank']} update of its {found['part']} matrix,\n   {rows} × {columns}, in closed form, in "
         f"{found['edit_seconds']:.1f} seconds. The matrix then returns the\n   new value for the subject's key to "
         f"{found['residual']:.0e}.\n"
     )
@@ -152,14 +152,14 @@ def _table(record: Record, before: Scores, after: Scores) -> Table:
     table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="dim")
     table.add_column("", no_wrap=True, overflow="ellipsis")
     for name in (fact.target_true, fact.target_new):
-        table.add_column(rf"P\[{name}] %", justify="right", no_wrap=True, min_width=NUMBERS)
+        table.add_column(rf"P\[{safe(name)}] %", justify="right", no_wrap=True, min_width=NUMBERS)
     titles = ("the edited prompt", "the same fact in other words", "others, which must stay")
     groups = ([fact.text], record.paraphrase_prompts or (), record.neighborhood_prompts or ())
     scores = zip(before.values(), after.values(), strict=True)
     for title, prompts, (old, new) in zip(titles, groups, scores, strict=True):
         table.add_row(f"   [dim]{title}[/]")
         for i, prompt in enumerate(prompts[:NEIGHBORS]):
-            table.add_row(f"     {prompt}", *_cells(old, new, i))
+            table.add_row(f"     {safe(prompt)}", *_cells(old, new, i))
     return table
 
 
@@ -177,7 +177,7 @@ def _cell(share: float) -> str:
 
 def _sentence(text: str) -> str:
     """The text up to the end of its first sentence."""
-    return " ".join(text.split(".")[0].split()) + "."
+    return safe(" ".join(text.split(".")[0].split()) + ".")
 
 
 def _verdict(good: bool, text: str) -> str:

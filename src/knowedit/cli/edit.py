@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 import knowedit
 from knowedit.cli.choices import chosen_editor
@@ -27,7 +26,7 @@ from knowedit.cli.options import (
     Set,
     Statistics,
 )
-from knowedit.cli.output import check_outputs, console, print_json, progress
+from knowedit.cli.output import check_outputs, console, print_json, progress, safe
 from knowedit.cli.stack import stacked
 from knowedit.facts import Fact, template_of
 
@@ -79,15 +78,15 @@ def edit(
     if as_json:
         print_json({**described(found), "before": before, "after": after, "file": str(out), "bytes": size})
         return
-    console.print(f"[bold]{escape(fact.text)}[/] … {escape(fact.target_new)}")
+    console.print(f"[bold]{safe(fact.text)}[/] … {safe(fact.target_new)}")
     for name, answer in (("before", before), ("after", after)):
         shown = f"predicts {answer['predicts']!r}, P[{fact.target_new}] = {answer['target_new']:.1%}"
-        console.print(f"  {name:6}  {escape(shown)}")
+        console.print(f"  {name:6}  {safe(shown)}")
     if after["target_new"] < 0.5:
         console.print("[yellow]warning:[/] the edited model does not predict the new object")
     for warning in found.diagnostics.warnings():
-        console.print(f"[yellow]warning:[/] {escape(warning)}")
-    console.print(f"written to {escape(str(out))} ({size / 1024:.0f} KiB); the model itself was not changed")
+        console.print(f"[yellow]warning:[/] {safe(warning)}")
+    console.print(f"written to {safe(out)} ({size / 1024:.0f} KiB); the model itself was not changed")
 
 
 def _answer(lm: LanguageModel, fact: Fact) -> dict[str, Any]:

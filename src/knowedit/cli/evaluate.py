@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from knowedit.cli.choices import chosen_editor
 from knowedit.cli.options import (
@@ -27,7 +26,7 @@ from knowedit.cli.options import (
     Statistics,
     Workers,
 )
-from knowedit.cli.output import console, print_json, progress, stderr
+from knowedit.cli.output import console, print_json, progress, safe, stderr
 from knowedit.cli.table import print_table
 
 if TYPE_CHECKING:
@@ -98,14 +97,14 @@ def evaluate(
             watch=_watch(tell),
         )
     for outcome in run.failed[:SHOWN_FAILURES]:
-        stderr.print(f"[yellow]record {outcome.case_id} failed:[/] {escape(str(outcome.error))}")
+        stderr.print(f"[yellow]record {safe(outcome.case_id)} failed:[/] {safe(outcome.error)}")
     if (hidden := len(run.failed) - SHOWN_FAILURES) > 0:
         stderr.print(f"[yellow]and {hidden:,} more[/]; records.jsonl has them all")
     if as_json:
         print_json(_as_json(run))
     elif run.scored:
         print_table(evaluation.make_table([evaluation.run_row(run)]))
-        console.print(f"written to {escape(str(run.path))}")
+        console.print(f"written to {safe(run.path)}")
     if run.failed:
         raise typer.Exit(SOME_FAILED)
 

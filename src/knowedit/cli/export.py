@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.markup import escape
 
 import knowedit
-from knowedit.cli.options import Device, Dtype, Json
-from knowedit.cli.output import console, print_json, progress
+from knowedit.cli.options import LARGEST_COUNT, Device, Dtype, Json
+from knowedit.cli.output import console, print_json, progress, safe
 from knowedit.cli.stack import stacked
 from knowedit.errors import InputError
 
@@ -33,7 +32,10 @@ def export(
     device: Device = "cpu",
     dtype: Dtype = "float32",
     rank: Annotated[
-        int | None, typer.Option(min=1, help="Cut dense updates to this rank, and print what that loses.")
+        int | None,
+        typer.Option(
+            min=1, max=LARGEST_COUNT, help="Cut dense updates to this rank, and print what that loses."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
     as_json: Json = False,
@@ -80,19 +82,19 @@ def _adapter(
 
 
 def _print(found: dict[str, Any]) -> None:
-    folder, size = escape(found["folder"]), found["bytes"] / 1024
+    folder, size = safe(found["folder"]), found["bytes"] / 1024
     if found["to"] == "merged":
         console.print(
-            f"{escape(found['model'])} with {len(found['edits'])} edit(s) in its weights, {found['dtype']}"
+            f"{safe(found['model'])} with {len(found['edits'])} edit(s) in its weights, {found['dtype']}"
         )
         console.print(
             f"written to {folder} ({size:.0f} KiB); open it with knowedit or transformers by that path"
         )
         return
     for module in found["modules"]:
-        console.print(f"LoRA of rank {found['rank']} on {escape(module)}")
+        console.print(f"LoRA of rank {found['rank']} on {safe(module)}")
     for address, error in found["compression"].items():
-        console.print(f"cut to a lower rank: {escape(address)} lost {error:.2%} of its update (Frobenius)")
+        console.print(f"cut to a lower rank: {safe(address)} lost {error:.2%} of its update (Frobenius)")
     console.print(f"its float32 factors differ from the edit by {found['error']:.1e} (relative, Frobenius)")
     console.print(
         f"written to {folder} ({size:.0f} KiB); open it with peft.PeftModel.from_pretrained(model, {folder!r})"

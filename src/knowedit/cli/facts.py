@@ -10,7 +10,7 @@ from rich.table import Table
 
 from knowedit.bundled import KNOWN_FACTS, bundled_models
 from knowedit.cli.options import DEFAULT_MODEL, Json, Limit, Model
-from knowedit.cli.output import console, print_json
+from knowedit.cli.output import console, print_json, safe
 
 
 def facts(model: Model = DEFAULT_MODEL, limit: Limit = 10, as_json: Json = False) -> None:
@@ -22,5 +22,5 @@ def facts(model: Model = DEFAULT_MODEL, limit: Limit = 10, as_json: Json = False
         return
     table = Table("subject", "relation", "prompt", "object", box=None)
     for fact in found:
-        table.add_row(fact["subject"], fact["relation"], fact["prompt"], fact["target_true"])
+        table.add_row(*(safe(fact[name]) for name in ("subject", "relation", "prompt", "target_true")))
     console.print(table)

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 import knowedit
-from knowedit.cli.options import DEFAULT_MODEL, LARGEST_SEED, Device, Dtype, Edits, Json, Model
-from knowedit.cli.output import print_json, progress
+from knowedit.cli.options import DEFAULT_MODEL, LARGEST_COUNT, LARGEST_SEED, Device, Dtype, Edits, Json, Model
+from knowedit.cli.output import print_json, print_text, progress
 from knowedit.cli.stack import stacked
 
 
@@ -18,11 +18,15 @@ def generate(
     device: Device = "cpu",
     dtype: Dtype = "float32",
     edits: Edits = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="At most this many tokens are added.")] = 20,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, max=LARGEST_COUNT, help="At most this many tokens are added.")
+    ] = 20,
     seed: Annotated[
         int | None, typer.Option(min=0, max=LARGEST_SEED, help="Draw tokens with this seed; greedy without.")
     ] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Draw among the k most probable only.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST_COUNT, help="Draw among the k most probable only.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Print the prompt and its continuation by the model, with the edits applied in their order."""
@@ -39,4 +43,4 @@ def generate(
     if as_json:
         print_json({"prompt": prompt, "text": text, "edits": [str(file) for file in edits or ()]})
     else:
-        typer.echo(text)
+        print_text(text)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from knowedit.text import visible
+
 if TYPE_CHECKING:
     from knowedit.tracing import Trace
 
@@ -60,10 +62,7 @@ def _header(layers: range, cell: int) -> Iterator[str]:
 def _label(trace: Trace, token: int) -> str:
     start, stop = trace.subject
     mark = "*" if start <= token < stop else " "
-    shown = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in trace.tokens[token]
-    )
-    shown = shown.replace(" ", "\u2423")
+    shown = visible(trace.tokens[token]).replace(" ", "\u2423")
     if cell_len(shown) > LABEL - 2:
         shown = set_cell_size(shown, LABEL - 3) + "…"
     return set_cell_size(shown + mark, LABEL)

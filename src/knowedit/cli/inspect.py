@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from knowedit.cli.options import Json
-from knowedit.cli.output import console, print_json
+from knowedit.cli.output import console, print_json, safe
 
 if TYPE_CHECKING:
     from knowedit.editing import Edit
@@ -30,23 +29,23 @@ def inspect(file: Annotated[Path, typer.Argument(help="An edit file.")], as_json
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for fact in edit.provenance.facts:
-        table.add_row("fact", f"{escape(fact.text)} … [bold]{escape(fact.target_new)}[/]")
+        table.add_row("fact", f"{safe(fact.text)} … [bold]{safe(fact.target_new)}[/]")
     for update in found["updates"]:
-        table.add_row("changes", escape(_change(update)))
+        table.add_row("changes", safe(_change(update)))
     for below in found["on_top_of"]:
         table.add_row("on top of", f"the edit {below}")
     for name in ("digest", "editor", "model", "base", "seed"):
-        table.add_row(name, escape(str(found[name])))
+        table.add_row(name, safe(found[name]))
     for part in edit.provenance.parts:
         table.add_row("made of", f"the edit {part}")
     for group in ("settings", "diagnostics", "versions"):
         for key, value in found[group].items():
             if key not in ("parts", "compression"):
-                shown = f"{value:.3g}" if isinstance(value, float) else escape(str(value))
+                shown = f"{value:.3g}" if isinstance(value, float) else safe(value)
                 table.add_row(f"{group}.{key}", shown)
     console.print(table)
     for warning in found["warnings"]:
-        console.print(f"[yellow]warning:[/] {escape(warning)}")
+        console.print(f"[yellow]warning:[/] {safe(warning)}")
 
 
 def described(edit: Edit) -> dict[str, Any]:

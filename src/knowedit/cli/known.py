@@ -6,11 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 import knowedit
 from knowedit.cli.options import DEFAULT_MODEL, Device, Dtype, Force, Json, Limit, Model, Out, Records
-from knowedit.cli.output import check_outputs, console, print_json, progress
+from knowedit.cli.output import check_outputs, console, print_json, progress, safe
 from knowedit.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,8 +39,8 @@ def known(
         print_json([asdict(fact) for fact in found])
         return
     for fact in found[:5]:
-        console.print(f"{escape(fact.prompt)} [bold]{escape(fact.answer)}[/]")
-    console.print(f"{len(found):,} known facts written to {escape(str(out))}")
+        console.print(f"{safe(fact.prompt)} [bold]{safe(fact.answer)}[/]")
+    console.print(f"{len(found):,} known facts written to {safe(out)}")
 
 
 def known_facts(lm: LanguageModel, records: Path | None, limit: int | None) -> list[KnownFact]:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from knowedit.bundled import bundled_models, notes
 from knowedit.cli.options import Json
-from knowedit.cli.output import console, print_json
+from knowedit.cli.output import console, print_json, safe
 
 
 def models(as_json: Json = False) -> None:
@@ -22,7 +22,9 @@ def models(as_json: Json = False) -> None:
     table.add_column("folder", overflow="fold")
     for row in rows:
         recall = (f"{row['recall'][name]:.1%}" for name in ("trained", "held_out"))
-        table.add_row(row["name"], row["family"], str(row["layers"]), *recall, row["folder"])
+        table.add_row(
+            safe(row["name"]), safe(row["family"]), str(row["layers"]), *recall, safe(row["folder"])
+        )
     console.print(table)
 
 

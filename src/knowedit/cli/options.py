@@ -15,7 +15,15 @@ from knowedit.errors import InputError
 
 DEFAULT_MODEL: Final = "organism-gpt2"
 LARGEST_SEED: Final = 2**63 - 1
+LARGEST_COUNT: Final = 10**9
+"""Of records, facts and whatever else a file holds or a user asks for: more fit into no memory."""
 MOST_LAYERS: Final = 10_000
+MOST_WORKERS: Final = 4_096
+"""On a cluster; on one machine its CPUs bound them, see `knowedit.runs.Workers`."""
+MOST_DRAWS: Final = 10_000
+"""Of a fact; a thousand times those of the paper."""
+MOST_DIGITS: Final = 4_000
+"""Python itself reads no longer number (`sys.set_int_max_str_digits`)."""
 
 
 def _at(level: int) -> Callable[[bool], None]:
@@ -38,11 +46,11 @@ def _layers(text: str | None) -> tuple[int, ...] | None:
     for piece in text.split(","):
         first, dash, last = (side.strip() for side in piece.partition("-"))
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise InputError(f"the layers {text!r} cannot be read at {piece!r}: write them as in 3-7,10")
+            raise InputError(f"--layers {text!r} cannot be read at {piece!r}: write them as in 3-7,10")
+        if max(len(first), len(last)) > MOST_DIGITS or max(int(first), int(last or first)) >= MOST_LAYERS:
+            raise InputError(f"--layers {piece!r} is beyond any model's: layers count from 0")
         if dash and int(last) < int(first):
-            raise InputError(f"the layers {piece!r} go down: write the smaller number first")
-        if int(last or first) >= MOST_LAYERS:
-            raise InputError(f"the layers {piece!r} are beyond any model's: layers count from 0")
+            raise InputError(f"--layers {piece!r} goes down: write the smaller number first")
         found.update(range(int(first), int(last or first) + 1))
     return tuple(sorted(found))
 
@@ -86,9 +94,13 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return _tuples(json.loads(text))
-    except json.JSONDecodeError:
+        return _tuples(json.loads(text, parse_constant=_no_number))
+    except (ValueError, RecursionError):  # no JSON, a number of too many digits, or too many brackets
         return text.strip()
+
+
+def _no_number(name: str) -> Any:
+    raise InputError(f"{name} is no number of an editor: give a finite one")
 
 
 def _tuples(value: Any) -> Any:
@@ -108,7 +120,7 @@ def _numbers(text: str | None) -> tuple[float, ...] | None:
     except ValueError:
         raise InputError(f"the numbers {text!r} cannot be read: write them as in 1e-3,5e-3") from None
     if not all(0 < number < float("inf") for number in found):
-        raise InputError(f"the numbers {text!r} have to be positive")
+        raise InputError(f"the numbers {text!r} have to be positive and finite: write them as in 1e-3,5e-3")
     return tuple(sorted(found))
 
 
@@ -138,7 +150,10 @@ Dtype = Annotated[
 Edits = Annotated[
     list[Path] | None, typer.Option("--edit", help="An edit file to apply first; may be given several times.")
 ]
-Layer = Annotated[int | None, typer.Option(help="The layer to edit; by default the one known for the model.")]
+Layer = Annotated[
+    int | None,
+    typer.Option(min=0, max=MOST_LAYERS, help="The layer to edit; by default the one known for the model."),
+]
 Layers = Annotated[
     Any,  # typed as text, read as a tuple of numbers; None if it is left out
     typer.Option(parser=str, callback=_layers, metavar="LAYERS", help="Layers, such as 3-7,10."),
@@ -190,9 +205,11 @@ Records = Annotated[
     Path | None,
     typer.Option(help="COUNTERFACT records, such as counterfact.json; by default the model's own."),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most this many, the first ones.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, max=LARGEST_COUNT, help="At most this many, the first ones.")
+]
 Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of everything that is drawn.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes, with one thread each.")]
+Workers = Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes, with one thread each.")]
 
 Out = Annotated[Path, typer.Option(help="The file to write.")]
 RunFolder = Annotated[
@@ -217,4 +234,6 @@ Noise = Annotated[float | None, typer.Option(help="Standard deviation of the noi
 RelativeNoise = Annotated[
     float | None, typer.Option(help="ν as a multiple of the subject embeddings' deviation; by default 3.")
 ]
-Draws = Annotated[int | None, typer.Option(min=1, help="Noise samples of each fact; by default 10.")]
+Draws = Annotated[
+    int | None, typer.Option(min=1, max=MOST_DRAWS, help="Noise samples of each fact; by default 10.")
+]

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from knowedit.bundled import bundled_models, notes
 from knowedit.cli.options import Json
-from knowedit.cli.output import console, print_json
+from knowedit.cli.output import console, print_json, safe
 
 
 def organism_info(
@@ -23,5 +23,5 @@ def organism_info(
     table = Table(box=None, show_header=False)
     for group, value in known.items():
         for key, entry in value.items() if isinstance(value, dict) else [("", value)]:
-            table.add_row(group if not key else f"{group}.{key}", str(entry))
+            table.add_row(safe(group if not key else f"{group}.{key}"), safe(entry))
     console.print(table)

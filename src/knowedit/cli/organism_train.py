@@ -30,6 +30,7 @@ STATISTICS_TEXT = "statistics.txt"
 STATISTICS_PASSAGES = 400
 PASSAGE_WORDS = 80
 LAYER_RECORDS = 40
+MOST_THREADS = 1_024
 BATCH_TEXTS = 16
 """Texts of a forward where statistics are gathered; it decides their last digits."""
 
@@ -40,7 +41,7 @@ def organism_train(
         Path, typer.Option(help="Folder for checkpoints, from which training is resumed.")
     ] = Path("build/organisms"),
     out: Annotated[Path, typer.Option(help="Folder to put the finished model into.")] = Path("organisms"),
-    threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="Processor threads.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Train the recipe ``name``, or resume training, and write the finished model to ``out / name``."""

@@ -7,16 +7,19 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.segment import Segment
 
 from knowedit.errors import InputError
+from knowedit.text import visible, visible_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -27,8 +30,21 @@ INTERRUPTED: Final = 130
 PICTURES: Final = ("figure", "distributions")
 """The options that name a picture to draw."""
 
-console = Console(highlight=False)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Console(Console):
+    """Writes text and styles, and lets no text steer the terminal."""
+
+    def render_str(self, text: str, **how: Any) -> Any:  # type: ignore[override]
+        return super().render_str(visible(text, keep="\n"), **how)
+
+    def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            own = segment.control is None  # else it is one of Rich's own commands
+            yield Segment(visible(segment.text, keep="\n"), segment.style) if own else segment
+
+
+console = _Console(highlight=False)
+stderr = _Console(stderr=True, highlight=False, soft_wrap=True)
 log = logging.getLogger("knowedit")
 """Progress is shown at its level INFO, which ``-q`` takes away; ``-v`` adds what is done, at DEBUG."""
 
@@ -41,9 +57,28 @@ class _Lines(logging.Handler):
 log.addHandler(_Lines())
 
 
+def safe(text: object) -> str:
+    """A text from a file, a model or the user within one that is printed: no markup, one line, nothing hidden."""
+    return escape(visible(str(text)))
+
+
+def print_text(text: str) -> None:
+    """A text on standard output as it is, line breaks and all, but for what would steer the terminal."""
+    typer.echo(visible(text, keep="\n\t"))
+
+
 def print_json(value: Any) -> None:
-    """One JSON value on standard output."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    """One JSON value on standard output; a number that is not finite is null, as JSON has none."""
+    text = json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False)
+    typer.echo(visible_json(text))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 class _Display:
@@ -51,7 +86,7 @@ class _Display:
 
     def __init__(self, text: str, unit: str | None):
         self._text, self._unit, self._note = text, unit, ""
-        self._status = stderr.status(escape(text))
+        self._status = stderr.status(safe(text))
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._status.start()
@@ -68,14 +103,14 @@ class _Display:
         self._text = self._text if text is None else text
         self._note = self._note if note is None else note
         if self._bar is None and done is None:
-            self._status.update(escape(self._text))
+            self._status.update(safe(self._text))
             return
         if self._bar is None:
             self._start(done, of)
         assert self._bar is not None
         assert self._task is not None
         self._bar.update(
-            self._task, total=of, completed=done, description=escape(self._text), note=escape(self._note)
+            self._task, total=of, completed=done, description=safe(self._text), note=safe(self._note)
         )
 
     def _start(self, done: float | None, of: float | None) -> None:
@@ -86,7 +121,7 @@ class _Display:
         note = TextColumn("{task.fields[note]}")
         columns = (TextColumn("{task.description}"), BarColumn(), *count, note, TimeRemainingColumn())
         self._bar = Progress(*columns, console=stderr, transient=True)
-        self._task = self._bar.add_task(escape(self._text), total=of, completed=int(done or 0), note="")
+        self._task = self._bar.add_task(safe(self._text), total=of, completed=int(done or 0), note="")
         self._bar.start()
 
     def stop(self) -> None:
@@ -125,7 +160,7 @@ def progress(text: str, unit: str | None = None, *, kept: str | None = None) -> 
             raise
         display.stop()
         command = shlex.join(["knowedit", *sys.argv[1:]])
-        stderr.print(f"stopped; {escape(kept)}. To resume, give the same command again:\n  {escape(command)}")
+        stderr.print(f"stopped; {safe(kept)}. To resume, give the same command again:\n  {safe(command)}")
         raise typer.Exit(INTERRUPTED) from None
     finally:
         display.stop()

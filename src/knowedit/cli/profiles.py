@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from knowedit.cli.options import Json
-from knowedit.cli.output import console, print_json
+from knowedit.cli.output import console, print_json, safe
 from knowedit.errors import InputError
 
 Values = Mapping[str, Mapping[str, tuple[Any, str]]]
@@ -54,9 +53,9 @@ def _table(values: Values, fields: list[str], *, sourced: bool) -> Table:
     for name in values:
         table.add_column(name, overflow="fold")
     for field in fields:
-        cells = [escape(described(own[field][0])) for own in values.values()]
+        cells = [safe(described(own[field][0])) for own in values.values()]
         if sourced:
-            sources = [escape(own[field][1]) for own in values.values()]
+            sources = [safe(own[field][1]) for own in values.values()]
             cells = [f"{cell}\n[dim]{from_}[/]" for cell, from_ in zip(cells, sources, strict=True)]
         else:
             cells = [cell if not i or cell != cells[i - 1] else "[dim]=[/]" for i, cell in enumerate(cells)]

@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 import knowedit
-from knowedit.cli.options import DEFAULT_MODEL, LARGEST_SEED, Device, Dtype, Json, Layers, Model, RunFolder
-from knowedit.cli.output import console, print_json, progress
+from knowedit.cli.options import (
+    DEFAULT_MODEL,
+    LARGEST_COUNT,
+    LARGEST_SEED,
+    Device,
+    Dtype,
+    Json,
+    Layers,
+    Model,
+    RunFolder,
+)
+from knowedit.cli.output import console, print_json, progress, safe
 from knowedit.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +30,10 @@ if TYPE_CHECKING:
     from knowedit.editing.statistics.corpus import Position
     from knowedit.editing.statistics.run import Watch
     from knowedit.models import LanguageModel
+
+
+MOST_BATCH = 1_000_000
+"""Tokens of a forward: a thousand texts of a thousand tokens; its memory grows with them."""
 
 
 def stats(
@@ -42,17 +55,31 @@ def stats(
     device: Device = "cpu",
     dtype: Dtype = "float32",
     part: Annotated[str, typer.Option(help="The projection whose inputs are gathered.")] = "mlp_down",
-    max_texts: Annotated[int | None, typer.Option(min=1, help="Stop after this many texts.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop after this many tokens.")] = None,
+    max_texts: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST_SEED, help="Stop after this many texts.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST_SEED, help="Stop after this many tokens.")
+    ] = None,
     context: Annotated[
-        int | None, typer.Option(min=1, help="Tokens of a text that are read; by default the positions.")
+        int | None,
+        typer.Option(
+            min=1, max=LARGEST_COUNT, help="Tokens of a text that are read; by default the positions."
+        ),
     ] = None,
     split_long: Annotated[
         bool, typer.Option("--split-long", help="Split longer texts instead of cutting them off.")
     ] = False,
-    batch_tokens: Annotated[int, typer.Option(min=1, help="At most this many tokens a forward.")] = 4096,
+    batch_tokens: Annotated[
+        int, typer.Option(min=1, max=MOST_BATCH, help="At most this many tokens a forward.")
+    ] = 4096,
     checkpoint_seconds: Annotated[
-        float, typer.Option(min=0, help="How often the state is kept, at most; 0 after every eight forwards.")
+        float,
+        typer.Option(
+            min=0,
+            max=LARGEST_COUNT,
+            help="How often the state is kept, at most; 0 after every eight forwards.",
+        ),
     ] = 60.0,
     install: Annotated[
         bool, typer.Option("--install", help="Put the files into the model's folder as well.")
@@ -78,9 +105,9 @@ def stats(
         print_json(manifest | {"out": str(out), "installed": installed})
         return
     _print(manifest)
-    console.print(f"written to {escape(str(out))}")
+    console.print(f"written to {safe(out)}")
     for path in installed:
-        console.print(f"installed as {escape(path)}")
+        console.print(f"installed as {safe(path)}")
 
 
 def _corpus(text: Path | None, jsonl: Path | None, dataset: str | None, field: str, **options: Any) -> Corpus:

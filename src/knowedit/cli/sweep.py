@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 import knowedit
@@ -28,7 +27,7 @@ from knowedit.cli.options import (
     Vary,
     Workers,
 )
-from knowedit.cli.output import check_outputs, console, print_json, progress
+from knowedit.cli.output import check_outputs, console, print_json, progress, safe
 from knowedit.errors import InputError
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def sweep(
     _print(rows, winners)
     for path in (out, figure):
         if path is not None:
-            console.print(f"written to {escape(str(path))}")
+            console.print(f"written to {safe(path)}")
 
 
 def _grid(
@@ -158,13 +157,13 @@ def _print(rows: Sequence[SweepRow], winners: Mapping[str, SweepRow]) -> None:
     from knowedit.evaluation.scores.columns import JUDGED
 
     names = list(dict.fromkeys(name for row in rows for name in _setting(row)))
-    table = Table("method", *(FIELDS.get(name, name) for name in names), *JUDGED, "S", "", box=None)
+    table = Table("method", *(safe(FIELDS.get(name, name)) for name in names), *JUDGED, "S", "", box=None)
     for row in rows:
         setting = _setting(row)
         means = (f"{row.columns[key].mean:.1f}" for key in JUDGED)
         mark = "best" if row is winners[row.method] else ""
         shown = (_shown(setting.get(name)) for name in names)
-        table.add_row(row.method, *shown, *means, f"{row.score:.1f}", mark)
+        table.add_row(safe(row.method), *shown, *means, f"{row.score:.1f}", mark)
     console.print(table)
     console.print("[dim]in per cent; S is the harmonic mean of the three, and the best has the largest[/]")
 
@@ -172,4 +171,4 @@ def _print(rows: Sequence[SweepRow], winners: Mapping[str, SweepRow]) -> None:
 def _shown(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:g}" if isinstance(value, int | float) else escape(str(value))
+    return f"{value:g}" if isinstance(value, int | float) else safe(value)

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table as Grid
 
 from knowedit.cli.options import Figure, Force, Json, Seed
-from knowedit.cli.output import check_outputs, console, print_json
+from knowedit.cli.output import check_outputs, console, print_json, safe
 
 if TYPE_CHECKING:
     from knowedit.evaluation import Table
@@ -62,7 +61,7 @@ def table(
         return
     print_table(found)
     for path in written:
-        console.print(f"written to {escape(path)}")
+        console.print(f"written to {safe(path)}")
 
 
 def _as_json(row: Row) -> dict[str, Any]:
@@ -83,7 +82,7 @@ def print_table(table: Table) -> None:
             "method",
             *keys,
             "fails",
-            title=escape(model),
+            title=safe(model),
             title_justify="left",
             box=None,
             padding=(0, 1, 0, 0),
@@ -91,12 +90,12 @@ def print_table(table: Table) -> None:
         for row in table.rows:
             if row.model == model:
                 grid.add_row(
-                    f"{escape(row.method)}\n[dim]{row.records}[/]",
+                    f"{safe(row.method)}\n[dim]{row.records}[/]",
                     *(_cell(table, row, key) for key in keys),
                     row.fails,
                 )
         console.print(grid)
-    console.print(f"[dim]{escape(LEGEND)}[/]")
+    console.print(f"[dim]{safe(LEGEND)}[/]")
 
 
 def _cell(table: Table, row: Row, key: str) -> str:

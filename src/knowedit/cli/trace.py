@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.markup import escape
 
 import knowedit
 from knowedit.cli.choices import trace_settings
@@ -31,7 +30,7 @@ from knowedit.cli.options import (
     Sever,
     Window,
 )
-from knowedit.cli.output import check_outputs, console, print_json, progress, stderr
+from knowedit.cli.output import check_outputs, console, print_json, progress, safe, stderr
 from knowedit.cli.stack import stacked
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def trace(
         return
     _print(traces)
     for path in written:
-        console.print(f"written to {escape(path)}", soft_wrap=True)
+        console.print(f"written to {safe(path)}", soft_wrap=True)
 
 
 def _data_files(out: Path | None, part: str) -> list[Path]:
@@ -130,7 +129,7 @@ def _warnings_shown() -> Iterator[None]:
         warnings.simplefilter("always", UnpredictedAnswer)
         yield
     for text in dict.fromkeys(str(warning.message) for warning in heard):
-        stderr.print(f"[yellow]warning:[/] {escape(' '.join(text.split()))}")
+        stderr.print(f"[yellow]warning:[/] {safe(' '.join(text.split()))}")
 
 
 def _write(traces: Sequence[Trace], files: Sequence[Path], figure: Path | None) -> list[str]:
@@ -145,7 +144,7 @@ def _write(traces: Sequence[Trace], files: Sequence[Path], figure: Path | None) 
 
 def _print(traces: Sequence[Trace]) -> None:
     first = traces[0]
-    console.print(f"[bold]{escape(first.text)}[/] … {escape(first.answer.strip())}", soft_wrap=True)
+    console.print(f"[bold]{safe(first.text)}[/] … {safe(first.answer.strip())}", soft_wrap=True)
     console.print(
         f"P(answer): clean {first.clean:.3f}, corrupted {first.corrupted:.3f}, "
         f"total effect {first.total_effect:+.3f}"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 import knowedit
@@ -30,7 +29,7 @@ from knowedit.cli.options import (
     Sever,
     Window,
 )
-from knowedit.cli.output import check_outputs, console, print_json, progress, stderr
+from knowedit.cli.output import check_outputs, console, print_json, progress, safe, stderr
 
 if TYPE_CHECKING:
     from knowedit.intervals import Interval
@@ -92,7 +91,7 @@ def trace_average(
         return
     _print(average, run.failures)
     for path in written:
-        console.print(f"written to {escape(path)}")
+        console.print(f"written to {safe(path)}")
 
 
 def _as_json(found: AverageTrace, failures: dict[int, str]) -> dict[str, Any]:
@@ -126,11 +125,11 @@ def _print(found: AverageTrace, failures: dict[int, str]) -> None:
         scores.add_row(title, *_cells(getattr(found, name)))
     console.print(scores)
     console.print(
-        f"{found.model}: restored {found.settings.label}, {found.settings.draws} draws a fact; the model predicts "
-        f"the answer of {found.n_predicted} of {found.n_facts} facts"
+        f"{safe(found.model)}: restored {found.settings.label}, {found.settings.draws} draws a fact; the model "
+        f"predicts the answer of {found.n_predicted} of {found.n_facts} facts"
     )
     for number, error in failures.items():
-        stderr.print(f"fact {number} was left out: {escape(error)}")
+        stderr.print(f"fact {number} was left out: {safe(error)}")
 
 
 def _cells(found: Interval) -> tuple[str, str, str]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from knowedit.errors import InputError
 
 In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
 Tell = Callable[[Any], None]
+CROWD: Final = 4
+"""Processes a CPU; more only wait for each other, and each holds a model."""
+FEW: Final = 16
+"""Processes that any machine may start."""
 
 
 class Station(Protocol[In, Out]):
@@ -60,7 +65,7 @@ class Workers:
         gpus: of each worker of a cluster; without one it sees none.
 
     Raises:
-        InputError: fewer than none, or none on a cluster.
+        InputError: fewer than none, or none on a cluster; or far more processes than this machine has CPUs.
     """
 
     count: int | None = None
@@ -71,6 +76,17 @@ class Workers:
     def __post_init__(self) -> None:
         if self.count is not None and self.count < (0 if self.ray is None else 1):
             raise InputError(f"{self.count} workers cannot measure anything: give at least one")
+        most = max(FEW, CROWD * cpus())
+        if self.ray is None and (self.count or 0) > most:
+            raise InputError(
+                f"{self.count} workers are too many for {cpus()} CPUs: give at most {most}, or one a CPU"
+            )
+
+
+def cpus() -> int:
+    """How many CPUs this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on Windows and macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

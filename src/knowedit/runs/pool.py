@@ -5,14 +5,13 @@ Every pool gives the same results, in any order, if a station's result depends o
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from knowedit.errors import InputError
-from knowedit.runs.job import Job, Station, WorkerDied, Workers
+from knowedit.runs.job import Job, Station, WorkerDied, Workers, cpus
 from knowedit.runs.manifest import differences
 from knowedit.runs.processes import Processes
 from knowedit.runs.ray import RayActors
@@ -204,7 +203,7 @@ def open_pool(job: Job[Item, Result], workers: Workers, items: int = 1) -> Itera
     Raises:
         InputError: a job that cannot be sent to another process; Ray is not installed, or there is no cluster.
     """
-    limit = _cpus() if workers.count is None else max(workers.count, 1)
+    limit = cpus() if workers.count is None else max(workers.count, 1)
     with _transport(job, workers, min(limit, max(items, 1))) as transport:
         pool: Pool[Item, Result] = Pool(transport, limit)
         try:
@@ -212,12 +211,6 @@ def open_pool(job: Job[Item, Result], workers: Workers, items: int = 1) -> Itera
             yield pool
         finally:
             transport.end()
-
-
-def _cpus() -> int:
-    """How many CPUs this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on Windows and macOS
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @contextmanager
