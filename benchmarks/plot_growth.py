@@ -24,7 +24,7 @@ import knowedit  # noqa: E402
 from benchmarks.test_tracing import FIRST, MEASURE_PEAK, SUBJECT, ours  # noqa: E402
 from knowedit.figures import save, style  # noqa: E402
 from knowedit.models import locate  # noqa: E402
-from knowedit.tensorfile import write_bytes  # noqa: E402
+from knowedit.writing import write_bytes  # noqa: E402
 
 OUT = ROOT / "docs" / "figures"
 ROUNDS = 2
@@ -104,8 +104,10 @@ def main() -> None:
         name: {key: round(value, 3) for key, value in values.items()} for name, values in measure().items()
     }
     power = {name: round(exponent(found[name]), 2) for name in ("tokens", "layers")}
-    write_bytes(OUT / "growth.json", (json.dumps(found | {"power": power}, indent=1) + "\n").encode())
-    save(draw(found), OUT / "growth.svg")
+    write_bytes(
+        OUT / "growth.json", (json.dumps(found | {"power": power}, indent=1) + "\n").encode(), force=True
+    )
+    save(draw(found), OUT / "growth.svg", force=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from claims.registry import Claim, Section, Sections, claims_of
 from claims.settings import Settings
 from claims.verdicts import Result, Verdict
 from knowedit.intervals import Interval
-from knowedit.tensorfile import write_bytes
+from knowedit.writing import write_bytes
 
 NAME = "claims-report"
 COLUMNS = ("Claim", "Place", "Model", "Measured (95 % interval)", "Paper", "Expected", "Control", "Verdict")
@@ -74,7 +74,7 @@ class Report:
         }
         paths = [folder / f"{NAME}{suffix}" for suffix in texts]
         for path, text in zip(paths, texts.values(), strict=True):
-            write_bytes(path, text.encode())
+            write_bytes(path, text.encode(), force=True)
         return paths
 
     def as_json(self) -> dict[str, Any]:

@@ -56,12 +56,12 @@ def _best(rows: list[SweepRow], method: str) -> str:
 def draw(model: str) -> None:
     """Every picture of a model."""
     runs, rows = runs_of(model), sweep_of(model)
-    save(bars(make_table(list(map(run_row, runs)))), FIGURES / f"table2-{model}.svg")
-    save(distributions(runs[1:], ("EM", "PM", "NM")), FIGURES / f"distributions-{model}.svg")
-    save(distributions(runs, ("GE", "RS", "Essence")), FIGURES / f"texts-{model}.svg")
+    save(bars(make_table(list(map(run_row, runs)))), FIGURES / f"table2-{model}.svg", force=True)
+    save(distributions(runs[1:], ("EM", "PM", "NM")), FIGURES / f"distributions-{model}.svg", force=True)
+    save(distributions(runs, ("GE", "RS", "Essence")), FIGURES / f"texts-{model}.svg", force=True)
     for name, methods in {"ft": ("FT", "FT+L"), "attn": ("AttnEdit",), "rome": ("ROME",)}.items():
         some = [row for row in rows if row.method in methods]
-        save(sweep_lines(some, title=model), FIGURES / f"sweep-{name}-{model}.svg")
+        save(sweep_lines(some, title=model), FIGURES / f"sweep-{name}-{model}.svg", force=True)
 
 
 def tables() -> dict[str, str]:

@@ -18,7 +18,7 @@ import knowedit
 from knowedit.editing import ROME, Editor, FineTuning
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel, fingerprint
-from knowedit.tensorfile import write_bytes
+from knowedit.writing import write_bytes
 from knowedit.tracing import AverageTrace, Trace, TraceSettings, Window, average, causal_trace, load_known_facts
 from knowedit.tracing.figures import average_lines, detail, heat_map, save, severing
 
@@ -101,7 +101,7 @@ def draw(name: str, own: dict[str, Trace], over_facts: dict[str, AverageTrace]) 
         "edit": heat_map(*maps.values(), titles=titles),
     }
     for kind, figure in figures.items():
-        save(figure, FOLDER / f"{kind}-{name}.svg")
+        save(figure, FOLDER / f"{kind}-{name}.svg", force=True)
 
 
 def main() -> None:
@@ -113,7 +113,7 @@ def main() -> None:
         found[name] = {kind: numbers(one) for kind, one in own.items()}
         found[name]["averages"] = {kind: rows(one) for kind, one in over_facts.items()}
     text = json.dumps(found, ensure_ascii=False)
-    write_bytes(FOLDER / "figures.json", (text + "\n").encode())
+    write_bytes(FOLDER / "figures.json", (text + "\n").encode(), force=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from knowedit.editing import ROME, Editor, make_editor
 from knowedit.evaluation import TEST_FILE, load_records, score_record
 from knowedit.linalg import SecondMoment
 from knowedit.models import LanguageModel, batch, encode
-from knowedit.tensorfile import write_bytes
+from knowedit.writing import write_bytes
 
 ORGANISMS = ("organism-gpt2", "organism-gptj")
 SEED = 0
@@ -127,7 +127,7 @@ def main() -> None:
             own = found.setdefault(model, {})
             if own.get(variant.title, {}).get("facts") != options.facts:
                 own[variant.title] = measure(lm, variant, options.facts)
-                write_bytes(options.out, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+                write_bytes(options.out, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode(), force=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ GROUND_LIBRARIES: dict[str, set[str]] = {
     "runs": {"filelock", "ray"},
     "tensorfile": {"numpy", "safetensors"},
     "text": set(),
+    "writing": set(),
 }
 """The parts of the lowest layer, and what each needs besides the standard library and errors."""
 
@@ -35,7 +36,9 @@ BELOW_EVALUATION = GROUND | TOOLS | STUDIES
 
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: {"errors"} for part in GROUND},
-    "runs": {"errors", "tensorfile"},
+    "runs": {"errors", "tensorfile", "writing"},
+    "tensorfile": {"errors", "writing"},
+    "bundled": {"errors", "writing"},
     **dict.fromkeys(TOOLS, GROUND),
     **dict.fromkeys(STUDIES, GROUND | TOOLS),
     "evaluation": BELOW_EVALUATION,

@@ -13,7 +13,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.tensorfile import Kind, read_tensors, write_bytes, write_tensors
+from knowedit.tensorfile import Kind, read_tensors, write_tensors
+from knowedit.writing import write_bytes
 
 OLD = Path(__file__).parent / "data" / "v0.1.0"
 KIND = Kind("thing", "3", "thing", "Thing.save")
@@ -166,8 +167,8 @@ def test_interrupted_writes_leave_the_old_file(path, monkeypatch):
     def interrupt(_descriptor):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("knowedit.tensorfile.os.fsync", interrupt)
+    monkeypatch.setattr("knowedit.writing.files.os.fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write_bytes(path, b"new")
+        write_bytes(path, b"new", force=True)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from knowedit.errors import FileFormatError, InputError
+from knowedit.writing import plain_name
 
 DATA = Path(__file__).parent / "data"
 NOTES = "knowedit.json"
@@ -48,3 +49,15 @@ def notes(folder: Path | None) -> dict[str, Any]:
             f"{path} holds a {type(found).__name__}, expected an object: restore it or remove it"
         )
     return found
+
+
+def statistics_text(folder: Path | None) -> Path | None:
+    """The file beside a model, named by its notes, with texts for key statistics; None where they name none.
+
+    Raises:
+        FileFormatError: the notes are damaged, or what they name is no plain name of a file.
+    """
+    name = notes(folder).get("statistics_text")
+    if folder is None or name is None:
+        return None
+    return folder / plain_name(name, f"statistics_text in {folder / NOTES}")

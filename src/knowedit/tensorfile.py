@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,14 +17,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from knowedit.errors import FileFormatError, InputError
+from knowedit.writing import PathLike, new_file
 
 PREFIX: Final = "knowedit."
 _ENTRY: Final = "knowedit"
 
-PathLike = str | os.PathLike[str]
+_DTYPES: Final = {"int64": "I64", "float64": "F64", "float32": "F32"}
+"""Numbers that are written, in the order that the safetensors library has them in."""
 
 
 @dataclass(frozen=True)
@@ -55,41 +53,6 @@ class Kind:
         return _content(self, tensors, metadata, {})[0][PREFIX + "sha256"]
 
 
-def write_bytes(path: PathLike, *parts: bytes | memoryview) -> None:
-    """Write a file atomically: a temporary file in the same folder, flushed, then put in place.
-
-    Raises:
-        InputError: the folder does not exist.
-    """
-    with _replacing(path) as temporary, temporary.open("wb") as stream:
-        for part in parts:
-            stream.write(part)
-
-
-@contextmanager
-def _replacing(path: PathLike) -> Iterator[Path]:
-    """An empty file beside `path`, which takes its place, flushed, when the block ends well."""
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise InputError(
-            f"the folder {target.parent} does not exist; expected a folder to save in; create it"
-        )
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.open("xb").close()
-    except OSError as error:
-        raise InputError(f"{target} cannot be written ({error.strerror}): give another path") from None
-    try:
-        mode = temporary.stat().st_mode
-        yield temporary
-        temporary.chmod(mode)  # the safetensors library lets nobody but the owner read its files
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 @dataclass(frozen=True, eq=False)
 class Content:
     """What a file holds.
@@ -112,6 +75,7 @@ def write_tensors(
     metadata: Mapping[str, str],
     *,
     own: Mapping[str, str] | None = None,
+    force: bool = False,
 ) -> None:
     """Write tensors and metadata atomically; the same content gives the same bytes.
 
@@ -121,16 +85,52 @@ def write_tensors(
         tensors: float64, float32 or int64 arrays.
         metadata: a user's text; keys that start with ``knowedit.`` are reserved.
         own: entries of the kind itself, which no user's text can collide with.
+        force: replace a file that is there.
 
     Raises:
-        InputError: no such folder, no room, or metadata that is not text or uses a reserved key.
+        InputError: no such folder, no room, a file that is there, or metadata that is not text or uses a reserved key.
     """
     entries, arrays = _content(kind, tensors, metadata, own or {})
-    with _replacing(path) as temporary:
-        try:
-            save_file(arrays, temporary, metadata={_ENTRY: _as_json(entries)})
-        except SafetensorError as error:
-            raise InputError(f"{path} cannot be written ({error}): make room, or give another path") from None
+    write_safetensors(path, arrays, {_ENTRY: _as_json(entries)}, force=force)
+
+
+def write_safetensors(
+    path: PathLike, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str], *, force: bool = False
+) -> None:
+    """Write what ``safetensors.numpy.save_file`` writes, byte for byte, as `new_file` does.
+
+    That function has a temporary file of its own, which stays if the process is killed, and which nobody but the
+    owner may read. To write its bytes (``save``) would take the memory of the tensors twice.
+
+    Args:
+        path: the file; its folder must exist.
+        tensors: float64, float32 or int64 arrays.
+        metadata: as the format has it.
+        force: replace a file that is there.
+
+    Raises:
+        InputError: see `new_file`.
+    """
+    order = list(_DTYPES)
+    little = {name: array.dtype.newbyteorder("<") for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, dtype=little[name], order="C") for name, array in tensors.items()}
+    names = sorted(arrays, key=lambda name: (order.index(arrays[name].dtype.name), name))
+    with new_file(path, force=force) as stream:
+        stream.write(_header(metadata, {name: arrays[name] for name in names}))
+        for name in names:
+            stream.write(arrays[name].reshape(-1).view(np.uint8).data)
+
+
+def _header(metadata: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        kind, shape = _DTYPES[array.dtype.name], list(array.shape)
+        entries[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def _content(

@@ -80,7 +80,7 @@ def test_ctrl_c_says_how_to_resume(run, facts, tmp_path, monkeypatch):
 def test_a_picture_is_drawn_of_the_average(run, facts, monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "average_lines", lambda *averages: averages)
-    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append((figure, path.name)))
+    monkeypatch.setattr(figures, "save", lambda figure, path, force: drawn.append((figure, path.name)))
     arguments = ("trace-average", "--facts", facts, "--draws", 1, "--limit", 1, "--out", "a")
     run(*arguments, "--figure", "a.png")
     [((average,), name)] = drawn

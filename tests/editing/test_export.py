@@ -18,6 +18,7 @@ from knowedit.editing import ROME, Address, Edit, Place, applied_edits
 from knowedit.errors import InputError, NumericalError
 from knowedit.linalg import LowRank
 from knowedit.models import fingerprint, load
+from knowedit.writing import folders
 from tests.conftest import make_model
 from tests.editing.conftest import (
     FACT,
@@ -349,6 +350,9 @@ def test_a_folder_is_new_or_empty_or_an_earlier_export_and_forced(write, tmp_pat
     with pytest.raises(InputError, match="holds an earlier export: give another folder, or --force"):
         write(target)
     assert names(target) == sorted([*found, "old"])
+    with pytest.raises(InputError, match="also holds old, which is no part of it: move it away"):
+        write(target, force=True)
+    (target / "old").unlink()
     write(target, force=True)
     assert names(target) == found
     assert names(tmp_path) == ["out"]
@@ -398,11 +402,11 @@ def test_the_current_folder_and_one_that_cannot_be_written(write, tmp_path, monk
     assert "knowedit_export.json" in names(tmp_path / "here")
     monkeypatch.chdir(tmp_path)
 
-    def denied(*_arguments):
+    def denied(*_arguments, **_options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(export, "_put", denied)
-    with pytest.raises(InputError, match=r"x cannot be written \(Permission denied\): give another folder"):
+    monkeypatch.setattr(folders, "_put", denied)
+    with pytest.raises(InputError, match=r"x cannot be written \(Permission denied\): make room, or give"):
         write(tmp_path / "x")
     assert names(tmp_path) == ["here"]
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from knowedit import tensorfile
 from knowedit.editing import (
     Corpus,
     Reading,
@@ -147,7 +146,7 @@ def test_stopped_in_the_middle_of_a_write(lm, tmp_path, monkeypatch, undisturbed
 
     run = make(tmp_path / "stopped")
     with monkeypatch.context() as patch:
-        patch.setattr(tensorfile.os, "fsync", fsync)
+        patch.setattr(os, "fsync", fsync)
         patch.setattr(Path, "unlink", lambda *args, **kwargs: None)  # a killed process does not tidy up
         with pytest.raises(Stopped):
             run.run(lm)

@@ -39,7 +39,7 @@ def path(tmp_path, moment):
 def test_round_trip_is_bit_equal(tmp_path, batches, notes):
     """Sum, count, resolution and text come back exactly, whatever they are."""
     moment = SecondMoment.zeros(batches[0].shape[1]).update(batches[0])
-    moment.save(tmp_path / "m", metadata=notes)
+    moment.save(tmp_path / "m", metadata=notes, force=True)
     loaded, text = SecondMoment.load_with_metadata(tmp_path / "m")
     assert loaded.raw_sum.tobytes() == moment.raw_sum.tobytes()
     assert (loaded.count, loaded.resolution, text) == (moment.count, moment.resolution, notes)
@@ -135,15 +135,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(path, moment, monkeypat
     def fail(descriptor):
         raise OSError("disk full")
 
-    monkeypatch.setattr("knowedit.tensorfile.os.fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        moment.update(np.eye(2)).save(path)
+    monkeypatch.setattr("knowedit.writing.files.os.fsync", fail)
+    with pytest.raises(InputError, match=r"cannot be written \(disk full\): make room"):
+        moment.update(np.eye(2)).save(path, force=True)
     assert path.read_bytes() == good
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_saving_replaces_and_leaves_no_other_file(path, moment):
-    moment.update(np.eye(2)).save(path)
+def test_saving_replaces_if_it_is_told_to_and_leaves_no_other_file(path, moment):
+    with pytest.raises(InputError, match="exists already"):
+        moment.update(np.eye(2)).save(path)
+    assert SecondMoment.load(path).count == moment.count
+    moment.update(np.eye(2)).save(path, force=True)
     assert SecondMoment.load(path).count == 5
     assert list(path.parent.iterdir()) == [path]
 

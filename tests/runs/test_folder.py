@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -119,9 +120,34 @@ def test_zeros_where_the_last_line_should_be_are_dropped(tmp_path):
 
 def test_killed_between_the_manifest_and_its_place(tmp_path):
     (tmp_path / f".{MANIFEST}.0123456789abcdef.tmp").write_text("{")
+    write_all(tmp_path)
+    assert names(tmp_path) == [MANIFEST, RECORDS]
+    (tmp_path / f".{RECORDS}.0123456789abcdef.tmp").write_text("{")
     (tmp_path / ".mine.tmp").write_text("")
     write_all(tmp_path)
     assert names(tmp_path) == [".mine.tmp", MANIFEST, RECORDS]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".mine.tmp", "points.jsonl"])
+def test_a_folder_with_other_things_in_it_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"holds {name} and no {MANIFEST}: expected a new or empty folder"):
+        write_all(tmp_path)
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(name, "mine")]
+
+
+def test_the_root_and_no_name_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path, words in (("", "is the one you are in"), ("/", f"and no {MANIFEST}")):
+        with pytest.raises(InputError, match=words):
+            write_all(Path(path))
+    assert names(tmp_path) == []
+
+
+def test_folders_that_were_made_for_nothing_are_removed(tmp_path):
+    with folder(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert names(tmp_path) == []
 
 
 # A disk that is full

@@ -173,13 +173,13 @@ def test_files_with_wrong_entries(averaged, tmp_path, change):
     averaged.save(tmp_path / "a")
     content = read_tensors(tmp_path / "a", KIND)
     entries = json.loads(content.metadata["average"]) | change
-    write_tensors(tmp_path / "a", KIND, content.tensors, {"average": json.dumps(entries)})
+    write_tensors(tmp_path / "a", KIND, content.tensors, {"average": json.dumps(entries)}, force=True)
     with pytest.raises(FileFormatError, match="make it again"):
         AverageTrace.load(tmp_path / "a")
-    write_tensors(tmp_path / "a", KIND, {}, {})
+    write_tensors(tmp_path / "a", KIND, {}, {}, force=True)
     with pytest.raises(FileFormatError, match="make it again"):
         AverageTrace.load(tmp_path / "a")
-    write_tensors(tmp_path / "a", Kind("trace", "1", "trace", "Trace.save"), {}, {})
+    write_tensors(tmp_path / "a", Kind("trace", "1", "trace", "Trace.save"), {}, {}, force=True)
     with pytest.raises(FileFormatError, match="not a saved average"):
         AverageTrace.load(tmp_path / "a")
 

@@ -95,7 +95,7 @@ def rewritten(trace: Trace, path, kind=KIND, drop=(), **entries):
     old = json.loads(content.metadata["trace"]) | entries
     tensors = {name: value for name, value in content.tensors.items() if name not in drop}
     kept = {name: value for name, value in old.items() if name not in drop}
-    write_tensors(path, kind, tensors, {"trace": json.dumps(kept)})
+    write_tensors(path, kind, tensors, {"trace": json.dumps(kept)}, force=True)
 
 
 @pytest.mark.parametrize(

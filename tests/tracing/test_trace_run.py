@@ -223,7 +223,7 @@ def test_damaged_manifests(whole, tiny_gpt2, tmp_path, data):
 
 def test_records_without_a_manifest(whole, tiny_gpt2, tmp_path):
     damaged(whole, tmp_path, MANIFEST, None)
-    with pytest.raises(InputError, match=r"holds records.jsonl and no manifest"):
+    with pytest.raises(InputError, match=r"holds average.safetensors and no manifest"):
         TraceRun(tmp_path, tiny_gpt2, FACTS, SETTINGS).run()
 
 

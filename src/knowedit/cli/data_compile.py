@@ -47,10 +47,10 @@ def data_compile(
         read_templates,
     )
     from knowedit.evaluation.records.counts import Table1
-    from knowedit.tensorfile import write_bytes
+    from knowedit.writing import write_bytes
 
     described = out.with_name(out.name + ".manifest.json")
-    check_outputs(force=force, out=[out, described])
+    check_outputs(force=force, inputs=[facts, templates, generation], out=[out, described])
     with progress("compiling"):
         compiled = compile_records(
             read_facts(facts),
@@ -74,8 +74,8 @@ def data_compile(
         "sha256": hashlib.sha256(content).hexdigest(),
         **compiled.manifest(),
     }
-    write_bytes(out, content)
-    write_bytes(described, (json.dumps(manifest, ensure_ascii=False, indent=1) + "\n").encode())
+    write_bytes(out, content, force=force)
+    write_bytes(described, (json.dumps(manifest, ensure_ascii=False, indent=1) + "\n").encode(), force=force)
     if as_json:
         print_json(manifest)
         return

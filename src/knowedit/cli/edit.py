@@ -59,7 +59,7 @@ def edit(
     from knowedit.editing import Edit, prepared
 
     fact = Fact(subject, template_of(prompt, subject), target_new)
-    check_outputs(force=force, out=out)
+    check_outputs(force=force, inputs=[*(edits or ()), statistics], out=out)
     editor = chosen_editor(method, profile, settings, layer=layer, bound=bound, statistics=statistics)
     below = [Edit.load(file) for file in edits or ()]
     with progress(f"opening {model}"):
@@ -73,7 +73,7 @@ def edit(
         before = _answer(lm, fact)
         with found.applied(lm):
             after = _answer(lm, fact)
-    found.save(out)
+    found.save(out, force=force)
     size = out.stat().st_size
     if as_json:
         print_json({**described(found), "before": before, "after": after, "file": str(out), "bytes": size})

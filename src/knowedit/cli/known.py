@@ -30,11 +30,11 @@ def known(
     """Ask, and write the list."""
     from knowedit.tracing import save_known_facts
 
-    check_outputs(force=force, out=out)
+    check_outputs(force=force, inputs=[records], out=out)
     with progress(f"opening {model}"):
         lm = knowedit.load(model, device=device, dtype=dtype)
     found = known_facts(lm, records, limit)
-    save_known_facts(found, out)
+    save_known_facts(found, out, force=force)
     if as_json:
         print_json([asdict(fact) for fact in found])
         return

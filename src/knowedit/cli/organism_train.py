@@ -94,7 +94,7 @@ def _release(
         rescale_residual,
     )
     from knowedit.organisms.train import LOG
-    from knowedit.tensorfile import write_bytes
+    from knowedit.writing import write_bytes
 
     folder.mkdir(parents=True, exist_ok=True)
     rescale_residual(model, recipe.residual_scale)
@@ -217,7 +217,7 @@ def _notes(
 
 def _write_list(path: Path, entries: list[dict[str, Any]]) -> None:
     """A JSON list with one entry a line."""
-    from knowedit.tensorfile import write_bytes
+    from knowedit.writing import write_bytes
 
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
     write_bytes(path, f"[\n{lines}\n]\n".encode())

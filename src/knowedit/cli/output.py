@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
 import sys
 import time
@@ -167,18 +168,28 @@ def progress(text: str, unit: str | None = None, *, kept: str | None = None) -> 
     log.debug("%s: %.1f s", text, time.monotonic() - began)
 
 
-def check_outputs(*, force: bool, suffix: tuple[str, ...] = (), **files: Path | list[Path] | None) -> None:
+def check_outputs(
+    *,
+    force: bool,
+    suffix: tuple[str, ...] = (),
+    inputs: Iterable[Path | None] | None = None,
+    **files: Path | list[Path] | None,
+) -> None:
     """Refuse, before any work, files that could not or should not be written.
 
     Args:
         force: whether files that exist are replaced.
         suffix: how the name of a file that is no picture may end; by default anyhow.
+        inputs: files that the command reads, none of which is replaced.
         files: the file or files of each option, such as ``out=`` or ``figure=``.
 
     Raises:
         InputError: no such folder, a file that exists, a suffix that is not written, or one file for two things.
     """
     from knowedit.figures import check_suffix
+    from knowedit.writing import Place
+
+    read = {path.resolve() for path in inputs or () if path is not None}
 
     given = {
         option: found if isinstance(found, list) else [found] for option, found in files.items() if found
@@ -196,7 +207,10 @@ def check_outputs(*, force: bool, suffix: tuple[str, ...] = (), **files: Path | 
                 raise InputError(
                     f"the folder {path.parent} does not exist: create it, or give another --{option}"
                 )
-            if path.is_dir() or (path.exists() and not force):
+            Place(path).clean()
+            if path.resolve() in read:
+                raise InputError(f"{path} is read by this command: give another --{option}")
+            if path.is_dir() or (os.path.lexists(path) and not force):
                 raise InputError(f"{path} exists already: give another --{option}, or --force to replace it")
             if path in seen:
                 raise InputError(f"{path} is given for two things: give each a name of its own")

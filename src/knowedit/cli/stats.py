@@ -168,10 +168,11 @@ def _install_targets(lm: LanguageModel, run: StatisticsRun) -> dict[Path, Path]:
 
 
 def _install(targets: dict[Path, Path]) -> None:
-    from knowedit.tensorfile import write_bytes
+    from knowedit.writing import write_bytes
 
     for source, target in targets.items():
-        write_bytes(target, source.read_bytes())
+        if not target.exists():  # else it is the same, see `_install_targets`
+            write_bytes(target, source.read_bytes())
 
 
 def _print(manifest: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ def sweep(
     from knowedit.evaluation import Sweep, best, read_sweep
     from knowedit.evaluation.figures import save, sweep_lines
 
-    check_outputs(force=force, figure=figure)
+    check_outputs(force=force, inputs=[records], figure=figure)
     with progress(f"opening {model}"):
         lm = knowedit.load(model, device=device, dtype=dtype)
     if keep and lm.folder is None:
@@ -86,7 +86,7 @@ def sweep(
     rows = [one.row() for one in found]
     winners = {name: best(rows, name) for name in methods}
     if figure is not None:
-        save(sweep_lines(rows, title=lm.name), figure)
+        save(sweep_lines(rows, title=lm.name), figure, force=force)
     if keep:
         _keep(lm.folder, method, winners)
     if as_json:

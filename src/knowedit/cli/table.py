@@ -37,7 +37,7 @@ def table(
     """Print the table and write the files that were asked for; all are made before the first is written."""
     from knowedit import evaluation
     from knowedit.evaluation import figures
-    from knowedit.tensorfile import write_bytes
+    from knowedit.writing import write_bytes
 
     check_outputs(force=force, suffix=(".csv", ".md"), out=out, figure=figure, distributions=distributions)
     read = [evaluation.read_run(path) for path in runs]
@@ -51,10 +51,10 @@ def table(
     }
     for file in out or ():
         text = found.csv() if file.suffix.lower() == ".csv" else found.markdown()
-        write_bytes(file, text.encode())
+        write_bytes(file, text.encode(), force=force)
     for place, picture in pictures.items():
         if place is not None and picture is not None:
-            figures.save(picture, place)
+            figures.save(picture, place, force=force)
     written = [str(path) for path in (*(out or ()), figure, distributions) if path is not None]
     if as_json:
         print_json({"rows": [_as_json(row) for row in found.rows], "written": written})

@@ -75,7 +75,7 @@ def trace(
     from knowedit.models import fingerprint
 
     files = _data_files(out, part)
-    check_outputs(force=force, suffix=(".safetensors",), out=files, figure=figure)
+    check_outputs(force=force, suffix=(".safetensors",), inputs=edits, out=files, figure=figure)
     settings = trace_settings(
         window, sever, draws, noise=noise, relative_noise=relative_noise, substitute=substitute
     )
@@ -92,7 +92,7 @@ def trace(
                     lm, prompt, subject, answer=answer, settings=own, seed=seed, digest=digest
                 )
             )
-    written = _write(traces, files, figure)
+    written = _write(traces, files, figure, force=force)
     if as_json:
         shown = [_as_json(one) for one in traces]
         print_json({"traces": shown, "edits": [str(file) for file in edits or ()], "written": written})
@@ -132,13 +132,13 @@ def _warnings_shown() -> Iterator[None]:
         stderr.print(f"[yellow]warning:[/] {safe(' '.join(text.split()))}")
 
 
-def _write(traces: Sequence[Trace], files: Sequence[Path], figure: Path | None) -> list[str]:
+def _write(traces: Sequence[Trace], files: Sequence[Path], figure: Path | None, *, force: bool) -> list[str]:
     from knowedit.tracing.figures import heat_map, save
 
     for trace, file in zip(traces, files, strict=bool(files)):
-        trace.save(file)
+        trace.save(file, force=force)
     if figure is not None:
-        save(heat_map(*traces), figure)
+        save(heat_map(*traces), figure, force=force)
     return [str(path) for path in (*files, figure) if path is not None]
 
 

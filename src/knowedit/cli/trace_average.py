@@ -72,7 +72,7 @@ def trace_average(
     from knowedit.tracing.figures import average_lines, save
     from knowedit.tracing.trace_run import AVERAGE
 
-    check_outputs(force=force, figure=figure)
+    check_outputs(force=force, inputs=[facts], figure=figure)
     settings = trace_settings(window, sever, draws, noise=noise, relative_noise=relative_noise)
     listed = None if facts is None else load_known_facts(facts)
     with progress(f"opening {model}"):
@@ -84,7 +84,7 @@ def trace_average(
         average = run.run(lambda done, of, failed: tell(done, of, note=f"{failed} failed" if failed else ""))
     written = [str(out / AVERAGE)]
     if figure is not None:
-        save(average_lines(average), figure)
+        save(average_lines(average), figure, force=force)
         written.append(str(figure))
     if as_json:
         print_json(_as_json(average, run.failures) | {"written": written})

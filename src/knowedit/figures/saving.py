@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from knowedit.errors import InputError
 from knowedit.figures import style
-from knowedit.tensorfile import PathLike, write_bytes
+from knowedit.writing import PathLike, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,14 +37,19 @@ def check_suffix(path: PathLike) -> str:
     return suffix
 
 
-def save(figure: Figure, path: PathLike) -> None:
+def save(figure: Figure, path: PathLike, *, force: bool = False) -> None:
     """Write a figure as PNG, SVG or PDF, by the suffix, atomically.
 
+    Args:
+        figure: the figure.
+        path: the file; its folder must exist.
+        force: replace a file that is there.
+
     Raises:
-        InputError: another suffix, or no such folder.
+        InputError: another suffix, no such folder, a full disk, or a file that is there.
     """
     suffix = check_suffix(path)
     stream = BytesIO()
     with style.drawing(figure):
         figure.savefig(stream, format=suffix[1:], metadata=METADATA[suffix])
-    write_bytes(path, stream.getvalue())
+    write_bytes(path, stream.getvalue(), force=force)

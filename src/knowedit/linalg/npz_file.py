@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from knowedit.errors import FileFormatError, InputError, NumericalError
 from knowedit.linalg._arrays import EPSILON
-from knowedit.tensorfile import PathLike
+from knowedit.writing import PathLike
 
 SUM: Final = "mom2.mom2"
 COUNT: Final = "mom2.count"

@@ -195,19 +195,27 @@ class SecondMoment:
         """
         return FactorisedMoment.from_matrix(self.matrix, resolution=self.resolution)
 
-    def save(self, path: str | os.PathLike[str], *, metadata: Mapping[str, str] | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        metadata: Mapping[str, str] | None = None,
+        force: bool = False,
+    ) -> None:
         """Write one safetensors file, atomically, the same bytes for the same content.
 
         Args:
             path: the file; its folder must exist.
             metadata: free text to keep with it, e.g. model, layer and corpus.
+            force: replace a file that is there.
 
         Raises:
-            InputError: no such folder, or metadata that is not text or starts with "knowedit.".
+            InputError: no such folder, a full disk, a file that is there, or metadata that is not text or starts
+                with "knowedit.".
         """
         own = {"count": str(self.count), "resolution": self.resolution.hex()}
         tensors = {"raw_sum": to_host("raw_sum", self.raw_sum)}
-        write_tensors(path, KIND, tensors, metadata or {}, own=own)
+        write_tensors(path, KIND, tensors, metadata or {}, own=own, force=force)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, like: Array = None) -> SecondMoment:

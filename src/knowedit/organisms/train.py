@@ -22,7 +22,7 @@ from knowedit.organisms.recall import recalled
 from knowedit.organisms.recipe import Recipe
 from knowedit.organisms.tokenizer import train_tokenizer
 from knowedit.organisms.world import World
-from knowedit.tensorfile import write_bytes
+from knowedit.writing import write_bytes
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "training_log.jsonl"
@@ -153,7 +153,7 @@ def _save(
 
 def _write_log(work: Path, log: list[dict[str, float]]) -> None:
     lines = "".join(json.dumps(line) + "\n" for line in log)
-    write_bytes(work / LOG, lines.encode())
+    write_bytes(work / LOG, lines.encode(), force=True)
 
 
 def _read_log(work: Path) -> list[dict[str, float]]:

@@ -8,9 +8,9 @@ process ends.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from errno import ENOTDIR
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -20,12 +20,11 @@ from filelock import FileLock, Timeout
 from knowedit.errors import InputError
 from knowedit.runs.lines import read_lines, sealed
 from knowedit.runs.manifest import MANIFEST, differences, read_manifest, write_manifest
+from knowedit.writing import LEFTOVER
 
 LOCK: Final = ".lock"
 RECORDS: Final = "records.jsonl"
 ADVICE: Final = "restore the file, or remove that line to have it measured again"
-LEFTOVER: Final = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
-"""Names of the temporary files of `knowedit.tensorfile.write_bytes`."""
 
 
 class RunFolder:
@@ -40,7 +39,7 @@ class RunFolder:
         advice: what to do about a line that is not as it was written.
 
     Raises:
-        InputError: it cannot be made or written, holds lines without a manifest, or another process holds it.
+        InputError: it cannot be made or written, holds something else and no manifest, or another process holds it.
     """
 
     def __init__(
@@ -59,24 +58,22 @@ class RunFolder:
         self._lines = path / lines
         self._lock = FileLock(path / LOCK, timeout=0, thread_local=False)
         self._number: int | None = None
+        self._made: list[Path] = []
 
     def __enter__(self) -> RunFolder:
-        self._made = not self.path.exists()
-        self._require_no_lines()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self._require_ours()
+            self._make()
             self._lock.acquire()
         except Timeout:
             raise InputError(
                 f"another process is writing to {self.path}: wait until it ends, or give another folder"
             ) from None
         except OSError as error:
+            self._unmake()
             raise InputError(
                 f"the folder {self.path} cannot be written ({error.strerror}): give another one"
             ) from None
-        for left in self.path.iterdir():
-            if LEFTOVER.fullmatch(left.name):  # of a process that was killed while it wrote
-                left.unlink(missing_ok=True)
         return self
 
     def __exit__(
@@ -88,9 +85,36 @@ class RunFolder:
         with suppress(OSError):  # Windows removes no file that is open: there it stays
             (self.path / LOCK).unlink()
         self._lock.release()
-        if self._made and not (self.path / MANIFEST).exists():
-            with suppress(OSError):
-                self.path.rmdir()
+        if not (self.path / MANIFEST).exists():
+            self._unmake()
+
+    def _require_ours(self) -> None:
+        """A folder is ours if it is new, has a manifest, or holds nothing but what a killed process left."""
+        if (self.path / MANIFEST).exists():
+            return
+        if self.path == Path():
+            raise InputError("the folder of the run is the one you are in: give the name of a new one")
+        there = sorted(one.name for one in self.path.iterdir()) if self.path.is_dir() else []
+        others = [name for name in there if name != LOCK and not LEFTOVER.fullmatch(name)]
+        if others:
+            raise InputError(
+                f"{self.path} holds {others[0]} and no {MANIFEST}: expected a new or empty folder, or that of an "
+                "earlier run; give another one"
+            )
+
+    def _make(self) -> None:
+        """Make the folder and those above it that are missing, and remember which."""
+        for folder in reversed((self.path, *self.path.parents)):
+            if not folder.exists():
+                folder.mkdir(exist_ok=True)
+                self._made.append(folder)
+        if not self.path.is_dir():
+            raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR))
+
+    def _unmake(self) -> None:
+        for folder in reversed(self._made):
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
     def begin(
         self, identity: Mapping[str, Any], names: Mapping[str, Any] | None = None, **entries: Any
@@ -120,9 +144,16 @@ class RunFolder:
         else:
             self.manifest = found
         contents, end = read_lines(self._lines, self._advice)
-        if self._lines.exists():
-            os.truncate(self._lines, end)
+        self._clean(end)
         return contents
+
+    def _clean(self, end: int) -> None:
+        """Remove what a process that was killed left: files that are not in their place, and an unfinished line."""
+        for left in self.path.iterdir():
+            if LEFTOVER.fullmatch(left.name) and left.is_file():
+                left.unlink(missing_ok=True)
+        if self._lines.exists() and self._lines.stat().st_size != end:
+            os.truncate(self._lines, end)
 
     def update(self, **entries: Any) -> None:
         """Write the manifest again with more entries; a run with the entry ``condemned`` is never read again.
@@ -141,30 +172,28 @@ class RunFolder:
             ValueError: a number that is NaN or infinite.
         """
         lines = b"".join(map(sealed, contents))
+        try:
+            self._write(lines)
+        except OSError as error:
+            raise InputError(
+                f"{self._lines} cannot be written ({error.strerror}): the lines before are safe; make room and "
+                "give the same command again"
+            ) from None
+
+    def _write(self, lines: bytes) -> None:
         if self._number is None:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
-            self._number = os.open(self._lines, flags, 0o644)
+            self._number = os.open(self._lines, flags, 0o666)
         before = os.fstat(self._number).st_size
         try:
             rest = memoryview(lines)
             while rest:
                 rest = rest[os.write(self._number, rest) :]
             os.fsync(self._number)
-        except OSError as error:
+        except OSError:
             with suppress(OSError):  # an unfinished line is dropped by whoever reads it
                 os.ftruncate(self._number, before)
-            raise InputError(
-                f"{self._lines} cannot be written ({error.strerror}): the lines before are safe; make room and "
-                "give the same command again"
-            ) from None
-
-    def _require_no_lines(self) -> None:
-        there = self._lines.is_file() and self._lines.stat().st_size
-        if there and not (self.path / MANIFEST).exists():
-            raise InputError(
-                f"{self.path} holds {self._lines.name} and no {MANIFEST}: expected a new folder or that of an "
-                "earlier run; give another one"
-            )
+            raise
 
 
 def read_folder(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from knowedit.errors import FileFormatError, InputError
 from knowedit.runs.lines import DIGITS, SEAL, canonical
-from knowedit.tensorfile import write_bytes
+from knowedit.writing import write_bytes
 
 MANIFEST: Final = "manifest.json"
 UNSEALED: Final = 1
@@ -23,12 +23,7 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     Raises:
         InputError: the disk is full, or the file cannot be written.
     """
-    try:
-        write_bytes(folder / MANIFEST, _sealed(content))
-    except OSError as error:
-        raise InputError(
-            f"{folder / MANIFEST} cannot be written ({error.strerror}): make room, or give another folder"
-        ) from None
+    write_bytes(folder / MANIFEST, _sealed(content), force=True)
 
 
 def read_manifest(folder: Path, kind: str, schemas: Sequence[int], title: str) -> dict[str, Any] | None:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from knowedit.errors import FileFormatError, InputError
 from knowedit.figures.tables import data_frame, html_table
 from knowedit.intervals import Interval, student
-from knowedit.tensorfile import Kind, PathLike, read_tensors, write_tensors
+from knowedit.tensorfile import Kind, read_tensors, write_tensors
 from knowedit.tracing.prompts import Role
 from knowedit.tracing.settings import TraceSettings
 from knowedit.tracing.summary import FactSummary
 from knowedit.tracing.trace import Trace
+from knowedit.writing import PathLike
 
 KIND: Final = Kind("trace_average", "1", "average of traces", "AverageTrace.save")
 MAPS: Final = ("mean", "low", "high")
@@ -188,11 +189,15 @@ class AverageTrace:
             }
         )
 
-    def save(self, path: PathLike) -> None:
+    def save(self, path: PathLike, *, force: bool = False) -> None:
         """Write one safetensors file, atomically; the same average gives the same bytes.
 
+        Args:
+            path: the file; its folder must exist.
+            force: replace a file that is there.
+
         Raises:
-            InputError: the folder does not exist.
+            InputError: no such folder, a full disk, or a file that is there.
         """
         numbers = {name: _numbers(getattr(self, name)) for name in INTERVALS}
         arrays = {name: getattr(self, name) for name in (*MAPS, *COLUMNS)} | numbers
@@ -207,7 +212,7 @@ class AverageTrace:
             "n_facts": self.n_facts,
             "n_predicted": self.n_predicted,
         }
-        write_tensors(path, KIND, arrays, {"average": json.dumps(rest)})
+        write_tensors(path, KIND, arrays, {"average": json.dumps(rest)}, force=force)
 
     @classmethod
     def load(cls, path: PathLike) -> AverageTrace:

@@ -14,10 +14,10 @@ from typing import Any
 from knowedit.errors import FileFormatError, InputError
 from knowedit.facts import SLOT, Fact, fill, is_unicode
 from knowedit.models import LanguageModel, Prompt, locate_in
-from knowedit.tensorfile import PathLike, write_bytes
 from knowedit.tracing.causal import MEMORY, causal_trace
 from knowedit.tracing.settings import TraceSettings
 from knowedit.tracing.trace import Trace
+from knowedit.writing import PathLike, write_bytes
 
 TOKENS = 10
 """Tokens that are generated; the texts in the released list of known facts are about that long."""
@@ -208,13 +208,18 @@ def _fact(entry: Any) -> KnownFact:
     return KnownFact(prompt, subject, answer)
 
 
-def save_known_facts(facts: Iterable[KnownFact], path: PathLike) -> None:
+def save_known_facts(facts: Iterable[KnownFact], path: PathLike, *, force: bool = False) -> None:
     """Write a list that `load_known_facts` reads, one fact a line, atomically.
 
+    Args:
+        facts: at least one.
+        path: the file; its folder must exist.
+        force: replace a file that is there.
+
     Raises:
-        InputError: no fact, or the folder does not exist.
+        InputError: no fact, no such folder, a full disk, or a file that is there.
     """
     lines = [json.dumps(asdict(fact), ensure_ascii=False) for fact in facts]
     if not lines:
         raise InputError("there are no facts to save: expected at least one")
-    write_bytes(path, ("[\n" + ",\n".join(lines) + "\n]\n").encode())
+    write_bytes(path, ("[\n" + ",\n".join(lines) + "\n]\n").encode(), force=force)

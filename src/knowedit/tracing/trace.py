@@ -13,9 +13,10 @@ from torch import Tensor
 
 from knowedit.errors import FileFormatError
 from knowedit.figures.tables import data_frame, html_table
-from knowedit.tensorfile import Kind, PathLike, read_tensors, write_tensors
+from knowedit.tensorfile import Kind, read_tensors, write_tensors
 from knowedit.tracing.prompts import Role
 from knowedit.tracing.settings import TraceSettings
+from knowedit.writing import PathLike
 
 KIND: Final = Kind("trace", "1", "trace", "Trace.save")
 TENSORS: Final = {
@@ -168,11 +169,15 @@ class Trace:
             }
         )
 
-    def save(self, path: PathLike) -> None:
+    def save(self, path: PathLike, *, force: bool = False) -> None:
         """Write the trace as one safetensors file, atomically; the same trace gives the same bytes.
 
+        Args:
+            path: the file; its folder must exist.
+            force: replace a file that is there.
+
         Raises:
-            InputError: the folder does not exist.
+            InputError: no such folder, a full disk, or a file that is there.
         """
         settings = self.settings.to_json()
         entries = {name: getattr(self, name) for name in ENTRIES}
@@ -181,7 +186,7 @@ class Trace:
         entries |= {"provenance": asdict(self.provenance) | {"corruption": settings["corruption"]}}
         tensors = {name: getattr(self, attribute) for attribute, name in TENSORS.items()}
         arrays = {name: value.numpy() for name, value in tensors.items() if value is not None}
-        write_tensors(path, KIND, arrays, {"trace": json.dumps(entries)})
+        write_tensors(path, KIND, arrays, {"trace": json.dumps(entries)}, force=force)
 
     @classmethod
     def load(cls, path: PathLike) -> Trace:

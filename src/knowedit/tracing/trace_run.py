@@ -93,7 +93,7 @@ class TraceRun:
             lines = folder.begin(self._identity(digest), names, versions=versions)
             self._trace(folder, lines, digest, watch)
             average = self._average(lines, digest)
-            average.save(self.folder / AVERAGE)
+            average.save(self.folder / AVERAGE, force=True)
         return average
 
     @property

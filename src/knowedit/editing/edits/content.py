@@ -20,7 +20,8 @@ from knowedit.facts import Fact
 from knowedit.linalg import LowRank
 from knowedit.models import Fingerprint, LanguageModel, fingerprint, tensor_digest
 from knowedit.models.overlays import overlays_on, own_tensor
-from knowedit.tensorfile import Kind, PathLike, read_tensors, write_tensors
+from knowedit.tensorfile import Kind, read_tensors, write_tensors
+from knowedit.writing import PathLike
 
 KIND: Final = Kind("edit", "2", "edit", "Edit.save")
 SHOWN_DIFFERENCES: Final = 3
@@ -111,13 +112,17 @@ class Content:
             {path: tensor_digest(own_tensor(lm.model, tensor)) for path, tensor in own.items()}
         )
 
-    def save(self, path: PathLike) -> None:
+    def save(self, path: PathLike, *, force: bool = False) -> None:
         """Write the edit as one safetensors file, atomically; the same edit gives the same bytes.
 
+        Args:
+            path: the file; its folder must exist.
+            force: replace a file that is there.
+
         Raises:
-            InputError: the folder does not exist.
+            InputError: no such folder, a full disk, or a file that is there.
         """
-        write_tensors(path, KIND, _tensors(self.updates), _metadata(self))
+        write_tensors(path, KIND, _tensors(self.updates), _metadata(self), force=force)
 
     @classmethod
     def load(cls, path: PathLike) -> Self:

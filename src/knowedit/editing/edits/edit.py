@@ -13,7 +13,7 @@ from knowedit.editing.edits.updates import Updates
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel
 from knowedit.models.overlays import Overlay, overlays_on, set_overlays
-from knowedit.tensorfile import PathLike
+from knowedit.writing import PathLike
 
 
 class Edit(Content):

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from errno import EIO
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save as safetensors_bytes
 from torch import Tensor
 
-from knowedit.bundled import NOTES, notes
+from knowedit.bundled import NOTES, notes, statistics_text
 from knowedit.editing.edits.content import Content
 from knowedit.editing.edits.updates import Address
-from knowedit.errors import InputError, NumericalError
+from knowedit.errors import FileFormatError, InputError, NumericalError
 from knowedit.linalg import LowRank
 from knowedit.models import LanguageModel
 from knowedit.models.hub import quiet
-from knowedit.tensorfile import PathLike, write_bytes
+from knowedit.writing import PathLike, new_folder, write_bytes
+from knowedit.writing import check_folder as check_place
 
 NOTE: Final = "knowedit_export.json"
 """The file in every export that lists the edits in it."""
+CARD: Final = "README.md"
 CONFIG: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"
 KEPT_NOTES: Final = ("edit_layer", "statistics_text")
@@ -59,20 +62,21 @@ def to_peft(edit: Content, folder: PathLike, *, base_model: str | None, force: b
     rank = max(left.shape[1] for left, _ in factors.values())
     errors = [_error(factors[edit.places[address].module], update) for address, update in updates.items()]
     config = _lora_config(sorted(factors), rank, transposed, base_model or edit.provenance.model)
-    with _new_folder(folder, force=force) as place:
+    with new_folder(folder, NOTE, "export", force=force) as place:
         write_bytes(place / WEIGHTS, safetensors_bytes(_lora_tensors(factors, rank), {"format": "pt"}))
         write_bytes(place / CONFIG, _json(config))
-        write_bytes(place / NOTE, _json(_note("LoRA adapter", [edit])))
+        _write_note(place, "LoRA adapter", [edit])
     return Adapter(Path(folder), rank, tuple(sorted(factors)), max(errors))
 
 
 def write_model(lm: LanguageModel, edits: Sequence[Content], folder: PathLike, *, force: bool) -> None:
     """Write a model as it is, with a note of the edits that are applied to it; see `Edit.merged`."""
-    with _new_folder(folder, force=force) as place, quiet(True):
-        lm.model.save_pretrained(place)
-        lm.tokenizer.save_pretrained(place)
+    with new_folder(folder, NOTE, "export", force=force) as place, quiet(True):
+        with _saving(place):
+            lm.model.save_pretrained(place)
+            lm.tokenizer.save_pretrained(place)
         _keep_notes(lm, place)
-        write_bytes(place / NOTE, _json(_note("model", edits)))
+        _write_note(place, "model", edits)
 
 
 def balanced(update: LowRank) -> tuple[Tensor, Tensor]:
@@ -102,63 +106,22 @@ def _too_large() -> NumericalError:
     )
 
 
-@contextmanager
-def _new_folder(folder: PathLike, *, force: bool = False) -> Iterator[Path]:
-    """A folder that appears under its name when all is written, and not at all after an error.
-
-    Args:
-        folder: its name; its parent must exist. It may exist if it is empty.
-        force: put it in the place of an earlier export.
-
-    Raises:
-        InputError: no such parent, or the folder holds something that is not to be replaced.
-    """
-    check_folder(folder, force=force)
-    target = Path(folder).resolve()
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    with _named(target):
-        temporary.mkdir()
-    try:
-        yield temporary
-        with _named(target):
-            _put(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _named(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{target} cannot be written ({error.strerror}): give another folder") from None
-
-
 def check_folder(folder: PathLike, *, force: bool = False) -> None:
     """Refuse before any work a folder that could not, or should not, be written; see `Edit.merged`."""
-    target = Path(folder)
-    if not target.parent.is_dir():
-        raise InputError(f"the folder {target.parent} does not exist: create it, or give another folder")
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    if not (target / NOTE).is_file():
-        raise InputError(f"{target} exists and is no earlier export: give a new or empty folder")
-    if not force:
-        raise InputError(f"{target} holds an earlier export: give another folder, or --force (force=True)")
+    check_place(folder, NOTE, "export", force=force)
 
 
-def _put(temporary: Path, target: Path) -> None:
-    """Rename; what is there already is moved aside first and put back if that fails."""
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(8)}.old")
-    if target.exists():
-        target.rename(aside)
+@contextmanager
+def _saving(place: Path) -> Iterator[None]:
+    """What the libraries raise where a disk is full."""
     try:
-        temporary.rename(target)
-    except BaseException:
-        if aside.exists():
-            aside.rename(target)
+        yield
+    except SafetensorError as error:
+        raise OSError(EIO, " ".join(str(error).split()), str(place)) from None
+    except Exception as error:
+        if type(error) is Exception:  # of the tokenizers library, which has no class for it
+            raise OSError(EIO, " ".join(str(error).split()), str(place)) from None
         raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _low_rank(edit: Content) -> dict[Address, LowRank]:
@@ -237,9 +200,15 @@ def _lora_config(modules: Sequence[str], rank: int, transposed: bool, base_model
     }
 
 
-def _note(what: str, edits: Sequence[Content]) -> dict[str, Any]:
+def _write_note(place: Path, what: str, edits: Sequence[Content]) -> None:
+    """The last file of an export: what is in it, its other files among that."""
+    write_bytes(place / NOTE, _json(_note(what, edits, sorted(path.name for path in place.iterdir()))))
+
+
+def _note(what: str, edits: Sequence[Content], files: Sequence[str]) -> dict[str, Any]:
     return {
         "what": what,
+        "files": list(files),
         "model": edits[0].provenance.model,
         "base": edits[0].base.digest,
         "edits": [
@@ -253,11 +222,17 @@ def _keep_notes(lm: LanguageModel, place: Path) -> None:
     """The base's notes that stay true, with the text that key statistics can be gathered from again."""
     known = notes(lm.folder)
     kept = {name: known[name] for name in KEPT_NOTES if name in known}
+    text = statistics_text(lm.folder)
     if kept:
         write_bytes(place / NOTES, _json(kept))
-    text = kept.get("statistics_text")
-    if text is not None and lm.folder is not None:
-        shutil.copyfile(lm.folder / str(text), place / str(text))
+    if text is None:
+        return
+    if not text.is_file() or text.name in {NOTE, CARD, *(path.name for path in place.iterdir())}:
+        raise FileFormatError(
+            f"the notes of {lm.folder} name {text.name!r} as the text for key statistics: expected a file beside them "
+            "of a name that nothing else has; correct or remove the entry statistics_text"
+        )
+    shutil.copyfile(text, place / text.name)
 
 
 def _json(value: Any) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from knowedit.bundled import NOTES, notes
 from knowedit.models import LanguageModel
-from knowedit.tensorfile import write_bytes
+from knowedit.writing import write_bytes
 
 FT: Final = "FT"
 FT_L: Final = "FT+L"
@@ -51,4 +51,6 @@ def keep_settings(folder: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
     """
     known = notes(folder)
     content = known | {NOTE: {**known.get(NOTE, {}), **found}}
-    write_bytes(folder / NOTES, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_bytes(
+        folder / NOTES, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode(), force=True
+    )

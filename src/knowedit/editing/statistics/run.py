@@ -13,11 +13,12 @@ from typing import Any, Final, TypeAlias
 from knowedit.editing.statistics.convergence import Convergence
 from knowedit.editing.statistics.corpus import Corpus, Position
 from knowedit.editing.statistics.key_sums import KeySums, Reading
-from knowedit.editing.statistics.second_moments import MLP_DOWN, moment_path, save_second_moment
+from knowedit.editing.statistics.second_moments import MLP_DOWN, save_second_moment
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel, fingerprint
 from knowedit.runs import MANIFEST, RunFolder
 from knowedit.tensorfile import Kind, read_tensors, write_tensors
+from knowedit.writing import plain_name
 
 STATE: Final = "state.safetensors"
 STATE_KIND: Final = Kind("statistics_state", "1", "state of a statistics run", "knowedit stats")
@@ -76,9 +77,11 @@ class StatisticsRun:
         names = {"model": lm.name, "dtype": str(lm.dtype).removeprefix("torch."), "corpus": self.corpus.name}
         versions = {name: version(name) for name in PACKAGES}
         with RunFolder(self.out, KIND, SCHEMA, "a statistics run") as folder:
-            self._require_no_moments(identity["layers"])
             folder.begin(identity, names, versions=versions, complete=False, layers=[])
-            there = [(self.out / row["file"]).is_file() for row in folder.manifest["layers"]]
+            listed = f"layers.file in {self.out / MANIFEST}"
+            there = [
+                (self.out / plain_name(row["file"], listed)).is_file() for row in folder.manifest["layers"]
+            ]
             if folder.manifest["complete"] and all(there):
                 (self.out / STATE).unlink(missing_ok=True)
             else:
@@ -103,15 +106,6 @@ class StatisticsRun:
             **asdict(self.reading.resolved(lm)),
         }
 
-    def _require_no_moments(self, layers: Sequence[int]) -> None:
-        paths = [moment_path(self.out, layer, self.part) for layer in layers]
-        there = [path.name for path in paths if path.exists()]
-        if there and not (self.out / MANIFEST).exists():
-            raise InputError(
-                f"{self.out} holds {', '.join(there)} and no {MANIFEST}: expected a new folder or that of an "
-                "earlier run; give another one"
-            )
-
     def _pass(self, lm: LanguageModel, layers: Sequence[int], watch: Watch | None) -> KeySums:
         sums = KeySums(lm, layers, self.part)
         self._restore(sums)
@@ -130,7 +124,7 @@ class StatisticsRun:
 
     def _save(self, sums: KeySums) -> None:
         arrays, entries = sums.state()
-        write_tensors(self.out / STATE, STATE_KIND, arrays, {}, own=entries)
+        write_tensors(self.out / STATE, STATE_KIND, arrays, {}, own=entries, force=True)
 
     def _restore(self, sums: KeySums) -> None:
         if (self.out / STATE).is_file():
@@ -154,7 +148,14 @@ class StatisticsRun:
             first, second = sums.halves(layer)
             measured, moment = Convergence.between(first, second, sums.keys(layer)), first.merge(second)
             path = save_second_moment(
-                lm, layer, moment, part=self.part, folder=self.out, digest=run["model"], about=about
+                lm,
+                layer,
+                moment,
+                part=self.part,
+                folder=self.out,
+                digest=run["model"],
+                about=about,
+                force=True,
             )
             row = asdict(measured) | {"excess": measured.excess}
             rows.append(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from knowedit.bundled import notes
+from knowedit.bundled import statistics_text
 from knowedit.editing.statistics.corpus import Position, text_file
 from knowedit.editing.statistics.key_sums import KeySums, Reading
 from knowedit.errors import BaseMismatchError, InputError
@@ -71,6 +71,7 @@ def save_second_moment(
     folder: Path | None = None,
     digest: str | None = None,
     about: Mapping[str, str] | None = None,
+    force: bool = False,
 ) -> Path:
     """Keep a moment in a folder, with what it belongs to.
 
@@ -82,12 +83,13 @@ def save_second_moment(
         folder: by default the model's, where `second_moment` finds it.
         digest: of all the model's weights, where it is known already.
         about: more to keep with it.
+        force: replace a file that is there.
 
     Returns:
         The file.
 
     Raises:
-        InputError: the model has no folder.
+        InputError: the model has no folder, or a file that is there.
     """
     folder = folder or lm.folder
     if folder is None:
@@ -96,7 +98,7 @@ def save_second_moment(
         )
     path = moment_path(folder, layer, part)
     entries = _entries(digest or fingerprint(lm, with_edits=True).digest, layer, part)
-    moment.save(path, metadata={**(about or {}), **entries})
+    moment.save(path, metadata={**(about or {}), **entries}, force=force)
     return path
 
 
@@ -148,8 +150,8 @@ def second_moment(lm: LanguageModel, layer: int) -> SecondMoment:
         moment, entries = SecondMoment.load_with_metadata(path, like=torch.empty(0, device=lm.device))
         if entries.get("model") == fingerprint(lm).digest:
             return moment
-    texts = notes(lm.folder).get("statistics_text")
-    if lm.folder is None or texts is None:
+    texts = statistics_text(lm.folder)
+    if texts is None:
         raise InputError(
             f"no key statistics are known for layer {layer} of {lm.name} as its weights are now: gather them with "
             "knowedit stats, or knowedit.editing.collect_second_moments(lm, texts, [layer]), and pass statistics="
@@ -159,7 +161,7 @@ def second_moment(lm: LanguageModel, layer: int) -> SecondMoment:
             f"{lm.name} keeps no key statistics of layer {layer}, and with edits applied it cannot gather those of its "
             "own weights: call second_moment before applying the edits and pass statistics="
         )
-    found = text_file(lm.folder / str(texts)).read()
+    found = text_file(texts).read()
     return collect_second_moments(lm, found, [layer], reading=Reading(batch_texts=BATCH_TEXTS))[layer]
 
 

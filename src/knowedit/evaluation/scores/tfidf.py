@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.tensorfile import Kind, PathLike, read_tensors, write_tensors
+from knowedit.tensorfile import Kind, read_tensors, write_tensors
+from knowedit.writing import PathLike
 
 KIND: Final = Kind("tfidf", "1", "TF-IDF model", "TfIdf.save")
 
@@ -67,13 +68,17 @@ class TfIdf:
         """SHA-256 of terms and weights, for the manifest of a run."""
         return KIND.digest({"idf": self.idf}, {"terms": json.dumps(self.terms)})
 
-    def save(self, path: PathLike) -> None:
+    def save(self, path: PathLike, *, force: bool = False) -> None:
         """Write one safetensors file.
 
+        Args:
+            path: the file; its folder must exist.
+            force: replace a file that is there.
+
         Raises:
-            InputError: the folder does not exist.
+            InputError: no such folder, a full disk, or a file that is there.
         """
-        write_tensors(path, KIND, {"idf": self.idf}, {"terms": json.dumps(self.terms)})
+        write_tensors(path, KIND, {"idf": self.idf}, {"terms": json.dumps(self.terms)}, force=force)
 
     @classmethod
     def load(cls, path: PathLike) -> TfIdf:
