@@ -20,6 +20,7 @@ FACADE = "knowedit/__init__"
 GROUND_LIBRARIES: dict[str, set[str]] = {
     "errors": set(),
     "facts": set(),
+    "guards": set(),
     "intervals": {"numpy", "scipy"},
     "bundled": set(),
     "runs": {"filelock", "ray"},

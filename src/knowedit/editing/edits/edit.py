@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from html import escape
-from types import TracebackType
 
 from knowedit.editing.edits import combination, export
+from knowedit.editing.edits.application import overlay_of, put_on, take_off
 from knowedit.editing.edits.content import Check, Content
 from knowedit.editing.edits.updates import Updates
-from knowedit.errors import InputError
+from knowedit.errors import InputError, KnoweditError
+from knowedit.guards import Guard
 from knowedit.models import LanguageModel
-from knowedit.models.overlays import Overlay, overlays_on, set_overlays
+from knowedit.models.overlays import Held, Overlay, overlays_on
 from knowedit.writing import PathLike
 
 
@@ -53,7 +54,7 @@ class Edit(Content):
         cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
         return f"<table>{cells}</table>"
 
-    def apply(self, lm: LanguageModel, *, check: Check = "all") -> Handle:
+    def apply(self, lm: LanguageModel, *, check: Check = "all", wait: float = 60.0) -> Handle:
         """Change the model's weights until the handle's ``remove()``.
 
         Edits stack: several may be applied at once, at the same address too, and each can be removed in
@@ -61,32 +62,38 @@ class Edit(Content):
         are computed anew from the model's own tensors, in float64, plus the updates in the order in
         which they were applied, rounded once. With no edit left the original storage is back.
 
-        After any error, nothing was changed.
+        After any error or interrupt, nothing was changed; except that one in the instant before the caller has the
+        handle leaves the edit on, with `applied_edits` to find it. `applied` has no such instant.
 
         Args:
             lm: the model the edit was made for.
             check: compare all its own tensors with `base`, or, faster for large models, the edited ones.
+            wait: how many seconds to wait for another thread that is inside a ``with edit.applied(lm)``.
 
         Raises:
             BaseMismatchError: other weights; names the tensor that differs.
-            InputError: it is applied already, it was computed on top of an edit that is not applied, or the
-                model was moved, converted or written to while an edit was applied.
+            InputError: it is applied already, it was computed on top of an edit that is not applied, another
+                thread held the model all that time, or the model was moved, converted or written to while an edit
+                was applied.
             NumericalError: a new weight overflows the model's number format.
         """
-        self.check_base(lm, check=check)
-        _check_stack(lm, self)
-        overlay = Overlay(Updates(self.updates).changes(lm), source=self)
-        set_overlays(lm.model, (*overlays_on(lm.model), overlay))
+        overlay = overlay_of(self, lm)
+        with Held(lm.model, _what(self), wait=wait):
+            put_on(self, lm, overlay, check)
         return Handle(self, lm, overlay)
 
-    @contextmanager
-    def applied(self, lm: LanguageModel, *, check: Check = "all") -> Iterator[LanguageModel]:
+    def applied(
+        self, lm: LanguageModel, *, check: Check = "all", wait: float = 60.0
+    ) -> AbstractContextManager[LanguageModel]:
         """Change the model's weights inside the ``with``; they are put back on any exit.
 
-        It is `apply` and ``remove`` in one, with their arguments and errors.
+        It is `apply` and ``remove`` in one, with their arguments and errors, and more careful than those:
+
+        - An interrupt (Ctrl-C) at any instruction, the first and the last ones too, puts the weights back.
+        - Inside, no other thread and no other asyncio task can apply or remove an edit on this model: they wait.
+          They do not wait to run the model: what they compute meanwhile, they compute with the edit.
         """
-        with self.apply(lm, check=check):
-            yield lm
+        return _Applied(self, lm, check, wait)
 
     @classmethod
     def combined(cls, edits: Sequence[Edit]) -> Edit:
@@ -164,7 +171,7 @@ class Edit(Content):
             export.write_model(lm, [handle.edit for handle in applied_edits(lm)], folder, force=force)
 
 
-class Handle:
+class Handle(Guard["Handle"]):
     """An edit that is applied to a model. As a context manager it removes the edit on any exit.
 
     Attributes:
@@ -184,50 +191,64 @@ class Handle:
         """Whether the edit is applied still."""
         return self._overlay in overlays_on(self.lm.model)
 
-    def remove(self) -> None:
-        """Remove the edit, whatever was applied after it.
+    def remove(self, *, wait: float = 60.0) -> None:
+        """Remove the edit, whatever was applied after it, and by whichever thread.
 
         The weights are then, to the last bit, those of never having applied it. An edit that was computed on
-        top of this one stays, though the weights are no longer those it was computed for. After any error,
-        nothing was changed.
+        top of this one stays, though the weights are no longer those it was computed for. After any error or
+        interrupt, it is either removed or as it was.
+
+        Args:
+            wait: how many seconds to wait for another thread that is inside a ``with edit.applied(lm)``.
 
         Raises:
-            InputError: it was removed already, or the model was moved, converted or written to since.
+            InputError: it was removed already, another thread held the model all that time, or the model was
+                moved, converted or written to since.
             NumericalError: without this edit a weight would overflow: remove the others first.
         """
-        if not self.active:
+        if not take_off(self.lm, self._overlay, wait=wait):
             raise InputError(
                 f"the edit {self.edit.digest:.12} is not applied to {self.lm.name}: it was removed already"
             )
-        others = [other for other in overlays_on(self.lm.model) if other is not self._overlay]
-        set_overlays(self.lm.model, others)
 
-    def __enter__(self) -> Handle:
+    def begin(self) -> Handle:
+        """The handle: the edit is applied already."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.active:
-            self.remove()
+    def undo(self) -> None:
+        """Remove the edit unless it is removed."""
+        take_off(self.lm, self._overlay)
+
+
+class _Applied(Guard[LanguageModel]):
+    def __init__(self, edit: Edit, lm: LanguageModel, check: Check, wait: float) -> None:
+        self.edit, self.lm, self.check = edit, lm, check
+        self._held = Held(lm.model, _what(edit), wait=wait)
+        self._overlay: Overlay | None = None
+
+    def begin(self) -> LanguageModel:
+        if self._overlay is not None:
+            raise InputError("this applied() is inside its with already: call edit.applied(lm) anew")
+        self._overlay = overlay_of(self.edit, self.lm)
+        self._held.begin()
+        put_on(self.edit, self.lm, self._overlay, self.check)
+        return self.lm
+
+    def undo(self) -> None:
+        if self._overlay is not None:
+            try:
+                take_off(self.lm, self._overlay, of=self._held.holder)
+            except KnoweditError:  # the edit stays, so others may try
+                self._held.undo()
+                raise
+        self._held.undo()
+        self._overlay = None
+
+
+def _what(edit: Edit) -> str:
+    return f"the edit {edit.digest:.12}"
 
 
 def applied_edits(lm: LanguageModel) -> tuple[Handle, ...]:
     """The edits that are applied to a model, the first applied first."""
     return tuple(Handle(overlay.source, lm, overlay) for overlay in overlays_on(lm.model))
-
-
-def _check_stack(lm: LanguageModel, edit: Edit) -> None:
-    applied = {digest for handle in applied_edits(lm) for digest in handle.edit.contained}
-    twice = [digest for digest in edit.contained if digest in applied]
-    if twice:
-        raise InputError(
-            f"the edit {twice[0]:.12} is applied to {lm.name} already: applied twice it would overshoot, "
-            "use the handle that the first apply returned"
-        )
-    missing = [f"{digest:.12}" for digest in edit.provenance.on_top_of if digest not in applied]
-    if missing:
-        raise InputError(
-            f"the edit {edit.digest:.12} was computed on top of {', '.join(missing)}, not applied to {lm.name}: "
-            "apply first, in this order, the edit files whose digests begin so (knowedit inspect shows them)"
-        )
