@@ -153,6 +153,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Damaged files, 10,000 unless told otherwise: ``nox -s fuzz -- --seed 7 --count 50000``; a few minutes."""
+    python = with_torch(session, ".[test]")
+    session.run(python, "-m", "tests.fuzz", *session.posargs, env=TESTS, external=True)
+
+
+@nox.session(default=False)
 def mutants(session: nox.Session) -> None:
     """Mutation tests, about half an hour: ``nox -s mutants -- 'knowedit.linalg.insert*'``."""
     install(session, ".[test]", "mutmut")

@@ -5,7 +5,6 @@ The record is written by people: a verdict, and an explanation that a reader can
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from claims.registry import MATRICES, Sections, claims_of
 from claims.settings import Settings
 from claims.verdicts import Result, Verdict
 from knowedit.errors import FileFormatError
+from knowedit.reading import read_json
 
 RECORD_FILE = Path(__file__).with_name("record.json")
 RECORDED = tuple(verdict for verdict in Verdict if verdict is not Verdict.ERROR)
@@ -51,7 +51,7 @@ def load_record(path: Path = RECORD_FILE) -> dict[tuple[str, str], Entry]:
         FileFormatError: not JSON, an unknown verdict, or an entry without an explanation.
     """
     try:
-        claims = json.loads(path.read_text(encoding="utf-8"))
+        claims = read_json(path, "restore it")
         return {
             (claim, model): _entry(path, f"{claim} on {model}", entry)
             for claim, models in claims.items()

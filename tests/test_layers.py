@@ -23,6 +23,7 @@ GROUND_LIBRARIES: dict[str, set[str]] = {
     "guards": set(),
     "intervals": {"numpy", "scipy"},
     "bundled": set(),
+    "reading": {"pydantic"},
     "runs": {"filelock", "ray"},
     "tensorfile": {"numpy", "safetensors"},
     "text": set(),
@@ -36,10 +37,10 @@ STUDIES = {"tracing", "editing", "organisms"}
 BELOW_EVALUATION = GROUND | TOOLS | STUDIES
 
 MAY_IMPORT: dict[str, set[str]] = {
-    **{part: {"errors"} for part in GROUND},
-    "runs": {"errors", "tensorfile", "writing"},
-    "tensorfile": {"errors", "writing"},
-    "bundled": {"errors", "writing"},
+    **{part: {"errors", "reading"} for part in GROUND},
+    "runs": {"errors", "reading", "tensorfile", "writing"},
+    "tensorfile": {"errors", "reading", "writing"},
+    "bundled": {"errors", "reading", "writing"},
     **dict.fromkeys(TOOLS, GROUND),
     **dict.fromkeys(STUDIES, GROUND | TOOLS),
     "evaluation": BELOW_EVALUATION,

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from knowedit.errors import FileFormatError, InputError
 from knowedit.tensorfile import Kind, read_tensors, write_tensors
 from knowedit.writing import write_bytes
+from tests.fuzz.mutators import resealed
 
 OLD = Path(__file__).parent / "data" / "v0.1.0"
 KIND = Kind("thing", "3", "thing", "Thing.save")
@@ -123,11 +124,19 @@ def test_the_same_entries_written_otherwise_are_an_altered_file(path):
         read_tensors(path, KIND)
 
 
-def test_text_that_is_no_unicode_and_tensors_without_numbers(tmp_path):
-    write_tensors(tmp_path / "t", KIND, {"a": np.empty((0, 3))}, {"note": "half a pair \ud800"})
-    content = read_tensors(tmp_path / "t", KIND)
-    assert content.metadata == {"note": "half a pair \ud800"}
-    assert content.tensors["a"].shape == (0, 3)
+def test_text_that_is_no_unicode(tmp_path):
+    write_tensors(tmp_path / "t", KIND, {"a": np.ones(3)}, {"note": "half a pair \ud800"})
+    assert read_tensors(tmp_path / "t", KIND).metadata == {"note": "half a pair \ud800"}
+
+
+@pytest.mark.parametrize("array", [np.empty((0, 3)), np.empty(0), np.ones(2, np.float16), np.ones(2, bool)])
+def test_tensors_without_numbers_are_neither_written_nor_read(tmp_path, array):
+    with pytest.raises(InputError, match="expected one that is not empty, of float64, float32, int64"):
+        write_tensors(tmp_path / "t", KIND, {"a": array}, {})
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "t").write_bytes(resealed(KIND, {"a": array}, {}, {}))
+    with pytest.raises(FileFormatError, match=r"has the tensor 'a' of .* and shape"):
+        read_tensors(tmp_path / "t", KIND)
 
 
 def test_every_altered_byte_is_seen(path):

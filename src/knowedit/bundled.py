@@ -5,17 +5,38 @@ Both are found without importing what made or opens a model.
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowedit.errors import FileFormatError, InputError
+from knowedit.errors import InputError
+from knowedit.reading import checked, read_json
 from knowedit.writing import plain_name
 
 DATA = Path(__file__).parent / "data"
 NOTES = "knowedit.json"
 KNOWN_FACTS = "known_facts.json"
 """In a bundled model's folder: facts that it knows, with ``subject``, ``relation``, ``prompt``, ``target_true``."""
+
+
+@dataclass(frozen=True)
+class _Notes:
+    """The notes that the package reads itself; there may be others."""
+
+    edit_layer: int | None = None
+    statistics_text: str | None = None
+    fine_tuning: dict[str, _Known] | None = None
+    recall: dict[str, float | None] | None = None
+    recipe: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Settings of a way of fine-tuning that suit the model."""
+
+    layer: int | None = None
+    bound: float | None = None
+    learning_rate: float | None = None
 
 
 class _Folders(dict[str, Path]):
@@ -35,19 +56,14 @@ def notes(folder: Path | None) -> dict[str, Any]:
         folder: the model's folder; None, or a folder without that file, has no notes.
 
     Raises:
-        FileFormatError: the file is not a JSON object.
+        FileFormatError: the file is not a JSON object, or a note that the package reads is of another type.
     """
     path = None if folder is None else folder / NOTES
     if path is None or not path.is_file():
         return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path} is not JSON ({error}): restore it or remove it") from None
-    if not isinstance(found, dict):
-        raise FileFormatError(
-            f"{path} holds a {type(found).__name__}, expected an object: restore it or remove it"
-        )
+    advice = "restore it or remove it"
+    found = checked(dict[str, Any], read_json(path, advice), path, advice)
+    checked(_Notes, found, path, advice)
     return found
 
 

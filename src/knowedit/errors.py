@@ -4,9 +4,17 @@ Each message has what was found, what was expected and what to do. The command l
 one line and exits with code 2.
 """
 
+_LONGEST = 1_000
+"""Characters of a message: what it quotes may come from a file, and be of any length."""
+
 
 class KnoweditError(Exception):
-    """Base of all errors raised by this package."""
+    """Base of all errors raised by this package; the message is one line, and is cut where it is very long."""
+
+    def __str__(self) -> str:
+        text = " ".join(super().__str__().splitlines())
+        half = _LONGEST // 2
+        return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 class InputError(KnoweditError, ValueError):

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from knowedit.errors import FileFormatError, InputError
+from knowedit.reading import parsed, shown
 from knowedit.writing import PathLike, new_file
 
 PREFIX: Final = "knowedit."
 _ENTRY: Final = "knowedit"
 
-_DTYPES: Final = {"int64": "I64", "float64": "F64", "float32": "F32"}
+FORMATS: Final = {"int64": "I64", "float64": "F64", "float32": "F32"}
 """Numbers that are written, in the order that the safetensors library has them in."""
 
 
@@ -82,15 +83,17 @@ def write_tensors(
     Args:
         path: the file; its folder must exist.
         kind: what the file is.
-        tensors: float64, float32 or int64 arrays.
+        tensors: arrays of one of `FORMATS`, none empty.
         metadata: a user's text; keys that start with ``knowedit.`` are reserved.
         own: entries of the kind itself, which no user's text can collide with.
         force: replace a file that is there.
 
     Raises:
-        InputError: no such folder, no room, a file that is there, or metadata that is not text or uses a reserved key.
+        InputError: no such folder, no room, a file that is there, a tensor that is empty or of another format, or
+            metadata that is not text or uses a reserved key.
     """
     entries, arrays = _content(kind, tensors, metadata, own or {})
+    _require_numbers(path, kind, arrays)
     write_safetensors(path, arrays, {_ENTRY: _as_json(entries)}, force=force)
 
 
@@ -111,7 +114,7 @@ def write_safetensors(
     Raises:
         InputError: see `new_file`.
     """
-    order = list(_DTYPES)
+    order = list(FORMATS)
     little = {name: array.dtype.newbyteorder("<") for name, array in tensors.items()}
     arrays = {name: np.asarray(array, dtype=little[name], order="C") for name, array in tensors.items()}
     names = sorted(arrays, key=lambda name: (order.index(arrays[name].dtype.name), name))
@@ -126,7 +129,7 @@ def _header(metadata: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> 
     end = 0
     for name, array in arrays.items():
         begin, end = end, end + array.nbytes
-        kind, shape = _DTYPES[array.dtype.name], list(array.shape)
+        kind, shape = FORMATS[array.dtype.name], list(array.shape)
         entries[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -149,7 +152,8 @@ def read_tensors(path: PathLike, kind: Kind) -> Content:
 
     Raises:
         InputError: there is no such file.
-        FileFormatError: it is truncated, altered, of another kind, or of another schema.
+        FileFormatError: it is truncated, altered, of another kind, or of another schema, or has a tensor that is empty
+            or of another number format than `FORMATS`.
     """
     source = Path(path)
     if not source.is_file():
@@ -159,11 +163,14 @@ def read_tensors(path: PathLike, kind: Kind) -> Content:
             stored = _entries(container.metadata() or {})
             _require_kind(source, kind, stored)
             tensors = {name: container.get_tensor(name) for name in sorted(container.keys())}
-    except (SafetensorError, UnicodeError) as error:
+    except (SafetensorError, UnicodeError, OSError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, FileFormatError):
+            raise
         raise FileFormatError(
-            f"{source} is not a whole safetensors file ({' '.join(str(error).split())}); expected one that "
+            f"{source} is not a whole safetensors file ({shown(error)}); expected one that "
             f"{kind.writer} wrote; copy or make it again"
         ) from None
+    _require_numbers(source, kind, tensors)
     expected = stored.pop(PREFIX + "sha256", None)
     if _digest(stored, tensors) != expected:
         raise FileFormatError(
@@ -175,6 +182,15 @@ def read_tensors(path: PathLike, kind: Kind) -> Content:
         metadata={key: value for key, value in stored.items() if not key.startswith(PREFIX)},
         own={key.removeprefix(PREFIX): value for key, value in stored.items() if key.startswith(PREFIX)},
     )
+
+
+def _require_numbers(source: PathLike, kind: Kind, tensors: Mapping[str, NDArray[Any]]) -> None:
+    for name, array in tensors.items():
+        if array.dtype.name not in FORMATS or not array.size:
+            raise FileFormatError(
+                f"{source} has the tensor {shown(name)} of {array.dtype.name} and shape {array.shape}; expected one "
+                f"that is not empty, of {', '.join(FORMATS)}, as {kind.writer} writes; make it again"
+            )
 
 
 def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
@@ -200,11 +216,12 @@ def _entries(stored: Mapping[str, str]) -> dict[str, str]:
     if set(stored) != {_ENTRY}:
         return dict(stored)
     try:
-        found = json.loads(stored[_ENTRY])
-    except (ValueError, RecursionError):
+        found = parsed(stored[_ENTRY], "its description", "make it again")
+    except FileFormatError:
         return {}
     # Another way to write the same entries is an altered file too.
-    return found if isinstance(found, dict) and _as_json(found) == stored[_ENTRY] else {}
+    whole = isinstance(found, dict) and all(isinstance(text, str) for text in found.values())
+    return found if whole and _as_json(found) == stored[_ENTRY] else {}
 
 
 def _digest(entries: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -224,6 +241,6 @@ def _require_kind(source: Path, kind: Kind, stored: Mapping[str, str]) -> None:
         )
     if stored.get(PREFIX + "schema") != kind.schema:
         raise FileFormatError(
-            f"{source} has schema {stored.get(PREFIX + 'schema')!r}; expected {kind.schema!r}; "
+            f"{source} has schema {shown(stored.get(PREFIX + 'schema'))}; expected {kind.schema!r}; "
             "read it with the version of knowedit that wrote it"
         )

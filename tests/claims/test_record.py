@@ -135,5 +135,5 @@ def test_a_wrong_entry_is_refused(tmp_path: Path, entry: object, why: str) -> No
 def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(FileFormatError, match="cannot be read"):
+    with pytest.raises(FileFormatError, match="is not JSON"):
         load_record(path)

@@ -14,7 +14,7 @@ from knowedit.errors import FileFormatError, InputError, NumericalError
 from knowedit.evaluation.runs.evaluate import chosen_workers, records_identity, run_job
 from knowedit.evaluation.runs.run import RECORDS, read_run
 from knowedit.evaluation.runs.tables import run_row
-from knowedit.runs import MANIFEST, RunFolder, Workers
+from knowedit.runs import MANIFEST, RunFolder, Workers, sealed
 from tests.evaluation.stubs import StubPlan, make_records
 from tests.runs.kills import kill_at
 
@@ -173,9 +173,18 @@ def test_a_line_that_was_changed_is_named(tmp_path):
 def test_a_scored_record_twice_is_an_error(tmp_path):
     make(tmp_path)()
     path = tmp_path / RECORDS
-    path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[0])
-    with pytest.raises(FileFormatError, match=r"line 41 of .* measures record 0 again"):
-        make(tmp_path)()
+    first = path.read_bytes().splitlines(keepends=True)[0]
+    for line, words in (
+        (first, r"line 41 of .* has the number 1, so it was moved, or is there twice"),
+        (sealed({**without_seal(first)}, 41), r"line 41 of .* measures record 0 again"),
+    ):
+        path.write_bytes(b"".join([*path.read_bytes().splitlines(keepends=True)[:40], line]))
+        with pytest.raises(FileFormatError, match=words):
+            make(tmp_path)()
+
+
+def without_seal(line):
+    return {name: value for name, value in json.loads(line).items() if name not in ("sha256", "line")}
 
 
 def test_failed_records_are_measured_again_when_asked(tmp_path, undisturbed):

@@ -264,6 +264,53 @@ def test_a_line_that_was_changed_is_named(tmp_path, number):
             use(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ([*range(39), *range(40, 80)], rf"{RECORDS} lacks line 40: the next line there is number 41"),
+        ([*range(1, 80)], rf"{RECORDS} lacks line 1: the next line there is number 2"),
+        ([*range(10), *range(79, 80)], rf"{RECORDS} lacks lines 11 to 79: the next line there is number 80"),
+        ([*range(80), 79], rf"line 81 of .*{RECORDS} has the number 80, so it was moved, or is there twice"),
+        ([0, 2, 1], rf"{RECORDS} lacks line 2"),
+    ],
+)
+def test_a_line_that_is_missing_or_moved_is_named(tmp_path, kept, words):
+    """It is as it was written, so only its place tells."""
+    write_all(tmp_path)
+    lines = (tmp_path / RECORDS).read_bytes().splitlines(keepends=True)
+    damaged = b"".join(lines[number] for number in kept)
+    (tmp_path / RECORDS).write_bytes(damaged)
+    for use in (read, write_all):
+        with pytest.raises(FileFormatError, match=words):
+            use(tmp_path)
+    assert (tmp_path / RECORDS).read_bytes() == damaged
+
+
+def test_lines_of_earlier_versions_have_no_number_and_may_come_first(tmp_path):
+    write_all(tmp_path)
+    path = tmp_path / RECORDS
+    old = [sealed(content) for content in CONTENTS]
+    path.write_bytes(b"".join(old[:30]))
+    write_all(tmp_path)
+    assert path.read_bytes() == b"".join(
+        [*old[:30], *(sealed(content, number) for number, content in enumerate(CONTENTS[30:], 31))]
+    )
+    assert read(tmp_path, whole=True)[1] == CONTENTS
+    path.write_bytes(path.read_bytes() + old[0])
+    with pytest.raises(FileFormatError, match=r"line 81 of .* has the number None"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("number", [True, 1.0, "1", -1, None])
+def test_a_number_of_a_line_is_a_whole_number(tmp_path, number):
+    write_all(tmp_path)
+    (tmp_path / RECORDS).write_bytes(
+        sealed({"n": 0, "line": number}) + sealed({"n": 1}, 2) + sealed({"n": 2})
+    )
+    with pytest.raises(FileFormatError, match=r"line [13] of .* has the number"):
+        read(tmp_path)
+
+
 def test_a_manifest_that_was_changed_is_found(tmp_path):
     """Any byte of it: the seal covers the layout too."""
     write_all(tmp_path)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import struct
-import zipfile
-import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,24 +13,13 @@ from numpy.typing import NDArray
 
 from knowedit.errors import FileFormatError, InputError, NumericalError
 from knowedit.linalg._arrays import EPSILON
+from knowedit.reading import shown
 from knowedit.writing import PathLike
 
 SUM: Final = "mom2.mom2"
 COUNT: Final = "mom2.count"
-# What the readers of zip and npy raise on damaged files.
-_DAMAGE: Final = (
-    ValueError,
-    OSError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    SyntaxError,
-    MemoryError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 _WRITER: Final = "expected the statistics of the released ROME code (mom2.mom2, a square sum, and mom2.count)"
+_ADVICE: Final = "download or compute it again"
 
 
 def read_npz(path: PathLike) -> tuple[NDArray[Any], int]:
@@ -60,16 +48,39 @@ def read_npz(path: PathLike) -> tuple[NDArray[Any], int]:
     return raw_sum, int(count)
 
 
+def read_npy(path: PathLike, expected: str) -> NDArray[Any]:
+    """The array of an `.npy` file, which is there; nothing is ever unpickled.
+
+    Args:
+        path: the file.
+        expected: what the file should be, for messages.
+
+    Raises:
+        FileFormatError: it is no whole `.npy` file, or holds a pickle.
+    """
+    source = Path(path)
+    found = _loaded(source, ".npy", expected, lambda content: content)
+    if not isinstance(found, np.ndarray):
+        raise FileFormatError(f"{source} holds several arrays; {expected}; {_ADVICE}")
+    return found
+
+
 def _entries(source: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    found: tuple[NDArray[Any], NDArray[Any]] = _loaded(source, ".npz", _WRITER, partial(_read, source))
+    return found
+
+
+def _loaded(source: Path, kind: str, expected: str, use: Callable[[Any], Any]) -> Any:
     try:
         # Opened here, since numpy leaves a file that it opened itself open when it cannot read it.
         with source.open("rb") as stream:
-            return _read(source, np.load(stream, allow_pickle=False))
+            return use(np.load(stream, allow_pickle=False))
     except FileFormatError:
         raise
-    except _DAMAGE as error:
-        words = " ".join(str(error).split())
-        raise _refusal(source, f"cannot be read as a whole .npz file without pickles ({words})") from None
+    except Exception as error:  # the readers of zip, npy and Python's literals raise whatever they meet
+        raise FileFormatError(
+            f"{source} cannot be read as a whole {kind} file without pickles ({shown(error)}); {expected}; {_ADVICE}"
+        ) from None
 
 
 def _read(source: Path, content: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -78,9 +89,9 @@ def _read(source: Path, content: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     with content:
         missing = [name for name in (SUM, COUNT) if name not in content]
         if missing:
-            raise _refusal(source, f"lacks {' and '.join(missing)}; it has {sorted(content)}")
+            raise _refusal(source, f"lacks {' and '.join(missing)}; it has {shown(sorted(content))}")
         return content[SUM], content[COUNT]
 
 
 def _refusal(source: Path, found: str) -> FileFormatError:
-    return FileFormatError(f"{source} {found}; {_WRITER}; download or compute it again")
+    return FileFormatError(f"{source} {found}; {_WRITER}; {_ADVICE}")

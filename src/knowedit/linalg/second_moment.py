@@ -26,6 +26,7 @@ from knowedit.linalg._arrays import (
 from knowedit.linalg.factorised import FactorisedMoment
 from knowedit.linalg.npz_file import read_npz
 from knowedit.linalg.outer_sum import OuterSum
+from knowedit.reading import shown
 from knowedit.tensorfile import Kind, read_tensors, write_tensors
 
 KIND: Final = Kind("second_moment", "1", "second moment", "SecondMoment.save")
@@ -237,13 +238,16 @@ class SecondMoment:
             FileFormatError: it is truncated, altered, or of another kind.
         """
         content = read_tensors(path, KIND)
-        if list(content.tensors) != ["raw_sum"] or not {"count", "resolution"} <= content.own.keys():
+        try:
+            count, resolution = int(content.own["count"]), float.fromhex(content.own["resolution"])
+            found = cls(content.tensors.pop("raw_sum"), count, resolution)
+            if content.tensors or not np.isfinite(found.raw_sum).all() or not 0 <= resolution < 1:
+                raise ValueError("more tensors, NaN or infinity")
+        except (ValueError, KeyError, OverflowError) as error:
             raise FileFormatError(
-                f"{path} is marked as a second moment but does not hold one; expected a file that "
+                f"{path} is marked as a second moment but does not hold one ({shown(error)}); expected a file that "
                 f"{KIND.writer} wrote; compute it again"
-            )
-        count, resolution = int(content.own["count"]), float.fromhex(content.own["resolution"])
-        found = cls(content.tensors["raw_sum"], count, resolution)
+            ) from None
         return found._like(like), content.metadata
 
     @classmethod

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from errno import ENOTDIR
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -24,7 +25,7 @@ from knowedit.writing import LEFTOVER
 
 LOCK: Final = ".lock"
 RECORDS: Final = "records.jsonl"
-ADVICE: Final = "restore the file, or remove that line to have it measured again"
+ADVICE: Final = "restore the file, or cut it off before that line to have the rest measured again"
 
 
 class RunFolder:
@@ -59,6 +60,7 @@ class RunFolder:
         self._lock = FileLock(path / LOCK, timeout=0, thread_local=False)
         self._number: int | None = None
         self._made: list[Path] = []
+        self._count = 0
 
     def __enter__(self) -> RunFolder:
         try:
@@ -145,6 +147,7 @@ class RunFolder:
             self.manifest = found
         contents, end = read_lines(self._lines, self._advice)
         self._clean(end)
+        self._count = len(contents)
         return contents
 
     def _clean(self, end: int) -> None:
@@ -165,13 +168,13 @@ class RunFolder:
         self.manifest |= entries
 
     def append(self, *contents: Mapping[str, Any]) -> None:
-        """Write a line for each of the contents; they are on the disk when this returns.
+        """Write a line for each of the contents, numbered; they are on the disk when this returns.
 
         Raises:
             InputError: the disk is full, or the file cannot be written; the lines before are as they were.
             ValueError: a number that is NaN or infinite.
         """
-        lines = b"".join(map(sealed, contents))
+        lines = b"".join(map(sealed, contents, count(self._count + 1)))
         try:
             self._write(lines)
         except OSError as error:
@@ -179,6 +182,7 @@ class RunFolder:
                 f"{self._lines} cannot be written ({error.strerror}): the lines before are safe; make room and "
                 "give the same command again"
             ) from None
+        self._count += len(contents)
 
     def _write(self, lines: bytes) -> None:
         if self._number is None:

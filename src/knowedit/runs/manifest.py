@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from knowedit.errors import FileFormatError, InputError
+from knowedit.reading import checked, read_json
 from knowedit.runs.lines import DIGITS, SEAL, canonical
 from knowedit.writing import write_bytes
 
 MANIFEST: Final = "manifest.json"
+ADVICE: Final = "restore it, or give another folder"
 UNSEALED: Final = 1
 """Manifests of this schema were written without a seal."""
 
@@ -42,21 +44,18 @@ def read_manifest(folder: Path, kind: str, schemas: Sequence[int], title: str) -
     path = folder / MANIFEST
     if not path.is_file():
         return None
-    data = path.read_bytes()
-    try:
-        found = json.loads(data)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path} is not JSON ({error}): restore it, or give another folder") from None
-    if not isinstance(found, dict) or found.get("kind") != kind or found.get("schema") not in schemas:
+    found = checked(dict[str, Any], read_json(path, ADVICE), path, ADVICE)
+    schema = found.get("schema")
+    if schema is None or found.get("kind") != kind or schema not in schemas or type(schema) is not int:
         listed = " or ".join(map(str, schemas))
         raise FileFormatError(
             f"{path} is not the manifest of {title} of schema {listed}: give another folder"
         )
     seal = found.pop(SEAL, None)
-    if (seal is not None or found["schema"] != UNSEALED) and _sealed(found) != data:
-        raise FileFormatError(f"{path} is not as it was written: restore it, or give another folder")
-    if not isinstance(found.get("run"), dict):
-        raise FileFormatError(f"{path} lacks the entry run, with what is measured: give another folder")
+    if (seal is not None or schema != UNSEALED) and _sealed(found) != path.read_bytes():
+        raise FileFormatError(f"{path} is not as it was written: {ADVICE}")
+    checked(dict[str, Any], found.get("run"), f"{path}, the entry run,", ADVICE)
+    checked(dict[str, str], found.get("names", {}), f"{path}, the entry names,", ADVICE)
     if "condemned" in found:
         raise InputError(f"the run in {folder} cannot be used: {found['condemned']}")
     return found

@@ -14,6 +14,7 @@ from typing import Any
 from knowedit.errors import FileFormatError, InputError
 from knowedit.facts import SLOT, Fact, fill, is_unicode
 from knowedit.models import LanguageModel, Prompt, locate_in
+from knowedit.reading import read_json
 from knowedit.tracing.causal import MEMORY, causal_trace
 from knowedit.tracing.settings import TraceSettings
 from knowedit.tracing.trace import Trace
@@ -176,10 +177,7 @@ def load_known_facts(path: PathLike) -> list[KnownFact]:
         raise InputError(
             f"there is no file {source}: expected a JSON list of facts with prompt, subject and answer"
         )
-    try:
-        entries = json.loads(source.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{source} is not JSON ({error}): expected a list of facts") from None
+    entries = read_json(source, "expected a list of facts")
     if not isinstance(entries, list):
         raise FileFormatError(f"{source} holds a {type(entries).__name__}: expected a list of facts")
     if not entries:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import TypeAlias
 
 from knowedit.errors import InputError
 from knowedit.facts import is_unicode
+from knowedit.reading import decoded, parsed
 
 PathLike: TypeAlias = str | Path
 Identity: TypeAlias = dict[str, str | int | None]
@@ -159,12 +159,7 @@ def _lines(source: Path) -> Iterator[tuple[int, str]]:
     """Number, from 1, and content of each line that is not blank."""
     with source.open("rb") as stream:  # only a line feed ends a line here, as in JSONL
         for number, raw in enumerate(stream, 1):
-            try:
-                line = raw.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{source}, line {number} is not UTF-8 ({error.reason}): save the file as UTF-8"
-                ) from None
+            line = decoded(raw, f"{source}, line {number}").rstrip("\r\n")
             if line.strip():
                 yield number, line
 
@@ -172,10 +167,7 @@ def _lines(source: Path) -> Iterator[tuple[int, str]]:
 def _entries(source: Path) -> Iterator[tuple[str, object]]:
     for number, line in _lines(source):
         where = f"{source}, line {number}"
-        try:
-            yield where, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where} is not JSON ({error}): expected one JSON object a line") from None
+        yield where, parsed(line, where, "expected one JSON object a line")
 
 
 def _text_of(entry: object, field: str, where: str) -> str:

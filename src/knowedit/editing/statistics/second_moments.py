@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -107,19 +108,24 @@ def load_second_moment(
 ) -> SecondMoment:
     """Read a moment file that was made for this layer of this model.
 
+    The ``.npz`` files of the released ROME code say nothing of their model; of these only the size is compared.
+
     Args:
-        path: from ``knowedit stats``, or `save_second_moment`.
+        path: from ``knowedit stats``, `save_second_moment`, or the released code (`SecondMoment.from_npz`).
         lm: the model, with the weights that the moment was gathered on.
         layer: the layer to be edited.
         part: the projection to be edited.
 
     Raises:
         BaseMismatchError: it belongs to another model, layer or part; names what differs.
-        InputError: no such file or layer, or a file that does not say what it belongs to.
+        InputError: no such file or layer, or a file of ours that does not say what it belongs to.
         FileFormatError: truncated, altered, or of another kind.
     """
-    lm.projection(lm.check_layer(layer), part)
-    moment, entries = SecondMoment.load_with_metadata(path, like=torch.empty(0, device=lm.device))
+    like = torch.empty(0, device=lm.device)
+    width = lm.projection(lm.check_layer(layer), part).d_in
+    if zipfile.is_zipfile(path):
+        return _fitting(path, SecondMoment.from_npz(path, like=like), width)
+    moment, entries = SecondMoment.load_with_metadata(path, like=like)
     if not {"model", "layer"} <= entries.keys():
         raise InputError(
             f"{path} does not say which model and layer it was gathered on, so it cannot be checked: gather it "
@@ -130,6 +136,15 @@ def load_second_moment(
         raise BaseMismatchError(
             f"{path} does not belong to {part} in layer {layer} of {lm.name}: {'; '.join(differing)}; gather "
             "the statistics of this model, with its weights and number format as they are now"
+        )
+    return _fitting(path, moment, width)
+
+
+def _fitting(path: str | os.PathLike[str], moment: SecondMoment, width: int) -> SecondMoment:
+    if moment.dim != width:
+        raise BaseMismatchError(
+            f"{path} is of keys of length {moment.dim}, the layer to be edited has keys of length {width}: give the "
+            "statistics of this model"
         )
     return moment
 

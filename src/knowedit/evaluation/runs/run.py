@@ -19,7 +19,7 @@ KIND: Final = "knowedit.evaluation"
 SCHEMA: Final = 2
 TITLE: Final = "an evaluation"
 RECORDS: Final = "records.jsonl"
-ADVICE: Final = "restore the file, or remove that line to have its record measured again"
+ADVICE: Final = "restore the file, or cut it off before that line to have the rest measured again"
 
 
 @dataclass(frozen=True)

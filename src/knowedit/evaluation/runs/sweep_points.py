@@ -20,7 +20,7 @@ KIND: Final = "knowedit.sweep"
 SCHEMA: Final = 2
 TITLE: Final = "a sweep"
 LINES: Final = "settings.jsonl"
-ADVICE: Final = "restore the file, or remove that line to have its setting measured again"
+ADVICE: Final = "restore the file, or cut it off before that line to have the rest measured again"
 SYMBOLS: Final = {"bound": "ε", "learning_rate": "rate"}
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowedit.errors import FileFormatError, InputError
+from knowedit.linalg.npz_file import read_npy
+from knowedit.reading import checked, parsed, read_json
 from knowedit.tensorfile import Kind, read_tensors, write_tensors
 from knowedit.writing import PathLike
 
@@ -88,8 +90,13 @@ class TfIdf:
             InputError: there is no such file.
             FileFormatError: it is altered or of another kind.
         """
-        content = read_tensors(path, KIND)
-        return cls(tuple(json.loads(content.metadata["terms"])), content.tensors["idf"])
+        content, advice = read_tensors(path, KIND), "fit it again"
+        stored = parsed(content.metadata.get("terms", "null"), f"{path}, its terms,", advice)
+        terms = checked(tuple[str, ...], stored, f"{path}, its terms,", advice)
+        idf = content.tensors.get("idf")
+        if idf is None or idf.dtype != np.float64 or len(set(terms)) != len(terms):
+            raise FileFormatError(f"{path} has no float64 weights, or a term twice: {advice}")
+        return cls(terms, idf)
 
     @classmethod
     def from_official(cls, idf: PathLike, vocabulary: PathLike) -> TfIdf:
@@ -124,26 +131,17 @@ def _vectorizer(terms: tuple[str, ...], idf: NDArray[np.float64]) -> Any:
 
 def _read_array(path: Path) -> NDArray[Any]:
     _require(path)
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError):
-        found = None
-    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.ndim != 1:
-        raise FileFormatError(
-            f"{path} is not a one-dimensional array of floats: expected the released idf.npy"
-        )
+    expected = "expected the released idf.npy, a one-dimensional array of floats"
+    found = read_npy(path, expected)
+    if found.dtype.kind != "f" or found.ndim != 1:
+        raise FileFormatError(f"{path} holds {found.dtype} of shape {found.shape}: {expected}")
     return found
 
 
 def _read_places(path: Path) -> dict[str, int]:
     _require(path)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not all(type(place) is int for place in found.values()):
-        raise FileFormatError(f"{path} is not a JSON object of term to index: expected tfidf_vocab.json")
-    return found
+    advice = "expected the released tfidf_vocab.json, a JSON object of term to index"
+    return checked(dict[str, int], read_json(path, advice), path, advice)
 
 
 def _require(path: Path) -> None:

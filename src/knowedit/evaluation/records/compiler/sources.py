@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation.records.compiler.table import Triple
 from knowedit.evaluation.records.files import entries
+from knowedit.reading import checked, read_json
 
 FIELDS = (("subject", "sub_label"), ("object", "obj_label"))
 PATTERN = "pattern"
@@ -47,15 +47,8 @@ def read_templates(path: str | Path) -> dict[str, list[str]]:
         raise InputError(
             f"there is no file {source}: expected relations and their templates as a JSON object"
         )
-    try:
-        found = json.loads(source.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FileFormatError(f"{source} is not JSON ({error}): expected relations and templates") from None
-    if not isinstance(found, dict) or not all(map(_texts, found.values())):
-        raise FileFormatError(
-            f"{source} is no JSON object of relations with a list of texts each: write it so"
-        )
-    return found
+    advice = "expected a JSON object of relations with a list of texts each"
+    return checked(dict[str, list[str]], read_json(source, advice), source, advice)
 
 
 def _files(path: str | Path) -> list[Path]:
@@ -87,7 +80,3 @@ def _pattern(file: Path, where: str, row: dict[str, Any]) -> str:
     if not isinstance(found := row.get(PATTERN), str):
         raise InputError(f"{file}, {where}: {PATTERN} is {found!r}, expected text")
     return found
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
