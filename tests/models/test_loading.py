@@ -18,7 +18,7 @@ import knowedit.models.loading as loading
 from knowedit.errors import FileFormatError, InputError
 from knowedit.models import FAMILIES as KNOWN
 from knowedit.models import check_anatomy, load
-from knowedit.models.hub import hub_answers
+from knowedit.models.sources.hub import hub_answers
 from tests.conftest import FAMILIES, make_model, make_tokenizer
 from tests.models.oracles import full_logits, hook_count
 
@@ -153,7 +153,7 @@ def test_unknown_name_is_one_quiet_line(name, capfd, tmp_path, monkeypatch):
     message = one_line(error)
     for part in (
         repr(name),
-        "not bundled (organism-a)",
+        "not one of this package (organism-a)",
         "not a folder",
         "cannot be reached",
         "check the spelling",
@@ -208,7 +208,7 @@ def test_the_papers_models_take_the_same_path(name, monkeypatch):
 
         return SimpleNamespace(from_pretrained=from_pretrained)
 
-    monkeypatch.setattr(loading, "hub_answers", lambda: True)
+    monkeypatch.setattr("knowedit.models.sources.places.hub_answers", lambda: True)
     monkeypatch.setattr(loading, "AutoConfig", answer("config", model.config))
     monkeypatch.setattr(loading, "AutoTokenizer", answer("tokenizer", make_tokenizer()))
     monkeypatch.setattr(loading, "AutoModelForCausalLM", answer("model", (model, {"missing_keys": set()})))

@@ -27,7 +27,7 @@ from knowedit.errors import KnoweditError
 
 COMMANDS: Final = {
     "demo": "Change a fact in a small GPT and see what changed, what did not, and that it can be removed again.",
-    "models": "List the models that ship with the package.",
+    "models": "List the models that have a name here, and where their weights are.",
     "facts": "List facts that a bundled model knows; JSON if the output is not a terminal.",
     "profiles": "Show the named settings of ROME: the paper's and those of the code once released.",
     "edit": "Compute an edit and write it to a small file; the model itself is not changed.",

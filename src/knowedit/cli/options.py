@@ -142,7 +142,9 @@ Verbose = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text for people.")]
 
-Model = Annotated[str, typer.Option("--model", "-m", help="A bundled name, a folder, or a Hub id.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A name from `knowedit models`, a folder, GGUF file or Hub id.")
+]
 Device = Annotated[str, typer.Option(help="Where the model runs, for instance cuda.")]
 Dtype = Annotated[
     str, typer.Option(help="The number format of the model: float32, bfloat16, float16 or float64.")

@@ -1,4 +1,4 @@
-"""Open a model by bundled name, Hub id or folder, or take one that is already in memory."""
+"""Open a model by name, folder, GGUF file or Hub id, or take one that is already in memory."""
 
 from __future__ import annotations
 
@@ -11,15 +11,27 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from knowedit.bundled import bundled_models
+from knowedit.bundled import own_models
 from knowedit.errors import FileFormatError, InputError
 from knowedit.models.anatomy import Anatomy
 from knowedit.models.contract import check_anatomy
 from knowedit.models.families import FAMILIES
-from knowedit.models.hub import hub_answers, quiet
 from knowedit.models.language_model import LanguageModel
+from knowedit.models.sources.hub import hub_answers, quiet
+from knowedit.models.sources.places import Place
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
+# What transformers raises for files that it cannot make sense of.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    SafetensorError,
+)
 # What a device map may say besides the name of a device.
 PLACES = {"auto", "balanced", "balanced_low_0", "sequential", "disk"}
 
@@ -41,7 +53,8 @@ def load(
     only searched for their parts; the package's own tests measure the laws on them.
 
     Args:
-        source: the name of a bundled model, a folder, an id on the Hugging Face Hub such as ``gpt2-xl`` or
+        source: the name of a model of this package, a folder, a GGUF file or a folder with one (its weights are
+            unpacked, and its tokenizer is in it), an id on the Hugging Face Hub such as ``gpt2-xl`` or
             ``EleutherAI/gpt-j-6B``, or a ``(model, tokenizer)`` pair, which is left exactly as it is.
         tokenizer: a tokenizer, or a folder or id to load it from; by default the source's own.
         dtype: the number format, ``torch.float32`` by default; not for a pair.
@@ -65,16 +78,17 @@ def load(
             )
         return _wrap_pair(source, tokenizer, anatomy)
     target = _read_target(device, device_map)
-    place, folder, offline = _find(str(source))
-    arguments = {"revision": revision, "local_files_only": offline, "trust_remote_code": False}
-    with quiet(folder is not None or offline):
-        config = _config(str(source), place, folder, arguments)
+    place = Place.find(str(source))
+    with quiet(place.offline), place.reading():
+        config = _config(place, revision)
         _check_known(config, anatomy)
-        own = _tokenizer(str(source), place if tokenizer is None else tokenizer, arguments)
-        options = arguments | {"dtype": _dtype(dtype), "device_map": device_map}
-        model = _weights(str(source), place, config, options)
-    name = folder.name if folder is not None else str(source)
-    return _assemble(model if target is None else model.to(target), own, anatomy, name, folder)
+        if tokenizer is None:
+            own = _own_tokenizer(place, revision)
+        else:
+            own = _given_tokenizer(tokenizer, place, revision)
+        options = {"revision": revision, "dtype": _dtype(dtype), "device_map": device_map}
+        model = _weights(place, config, options)
+    return _assemble(model if target is None else model.to(target), own, anatomy, place.name, place.folder)
 
 
 def _wrap_pair(pair: tuple[Any, Any], tokenizer: Any, anatomy: Anatomy | None) -> LanguageModel:
@@ -122,27 +136,15 @@ def _check_known(config: Any, anatomy: Anatomy | None) -> None:
         )
 
 
-def _find(source: str) -> tuple[str, Path | None, bool]:
-    """What to hand to transformers, the folder if it is one, and whether to stay off the network."""
-    folder = bundled_models().get(source, Path(source).expanduser())
-    if not folder.is_dir():
-        return source, None, not hub_answers()
-    if not (folder / "config.json").is_file():
-        raise FileFormatError(
-            f"the folder {source} has no config.json: give the folder that save_pretrained wrote"
-        )
-    return str(folder), folder, True
-
-
-def _config(source: str, place: str, folder: Path | None, arguments: dict[str, Any]) -> Any:
+def _config(place: Place, revision: str | None) -> Any:
     try:
-        return AutoConfig.from_pretrained(place, **arguments)
-    except OSError as problem:
-        if folder is None:
-            raise InputError(_not_found(source, bool(arguments["local_files_only"]))) from problem
-        raise FileFormatError(_broken(source, problem)) from problem
-    except (ValueError, KeyError) as problem:
-        raise FileFormatError(_broken(source, problem)) from problem
+        return AutoConfig.from_pretrained(place.where, revision=revision, **place.options)
+    except UNREADABLE as problem:
+        if place.gguf is not None:
+            raise place.gguf.refused(problem) from problem
+        if place.on_hub and isinstance(problem, OSError):
+            raise InputError(_not_found(place.name, place.offline)) from problem
+        raise _broken(place.where, problem) from problem
 
 
 def _not_found(source: str, offline: bool) -> str:
@@ -152,44 +154,57 @@ def _not_found(source: str, offline: bool) -> str:
         else "the Hugging Face Hub gives none of that name"
     )
     return (
-        f"no model {source!r}: it is not bundled ({', '.join(bundled_models()) or 'none are'}), not a folder, "
-        f"and {hub}; check the spelling, or download it where there is a network and give the folder"
+        f"no model {source!r}: it is not one of this package ({', '.join(own_models()) or 'which has none'}), not a "
+        f"folder or a GGUF file, and {hub}; check the spelling, or download it where there is a network and give the "
+        "folder"
     )
 
 
-def _broken(source: str, problem: Exception) -> str:
+def _broken(source: str, problem: Exception) -> FileFormatError:
     reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
-    return f"the model {source} cannot be opened: {reason}"
+    return FileFormatError(f"the model {source} cannot be opened: {reason}")
 
 
-def _open(source: str, action: Any) -> Any:
+def _own_tokenizer(place: Place, revision: str | None) -> Any:
+    if place.gguf is None:
+        return _tokenizer(place.where, {"revision": revision, **place.options})
     try:
-        return action()
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as problem:
-        raise FileFormatError(_broken(source, problem)) from problem
+        return AutoTokenizer.from_pretrained(place.where, **place.options)
+    except UNREADABLE as problem:
+        raise place.gguf.untokenized(problem) from problem
 
 
-def _tokenizer(source: str, wanted: Any, arguments: dict[str, Any]) -> Any:
+def _given_tokenizer(wanted: Any, place: Place, revision: str | None) -> Any:
     if not isinstance(wanted, str | Path):
         return wanted
-    place = Path(wanted)
-    if not place.is_dir() and str(wanted) != source:
-        arguments = {"local_files_only": not hub_answers(), "trust_remote_code": False}
+    if place.gguf is None and str(wanted) in (place.where, place.name):
+        return _own_tokenizer(place, revision)
+    offline = not Path(wanted).is_dir() and not hub_answers()
+    return _tokenizer(str(wanted), {"local_files_only": offline, "trust_remote_code": False})
+
+
+def _tokenizer(source: str, options: dict[str, Any]) -> Any:
     # transformers makes up an empty tokenizer for a folder without one.
-    if place.is_dir() and not any((place / name).is_file() for name in TOKENIZER_FILES):
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise FileFormatError(
-            f"the folder {wanted} has no tokenizer ({', '.join(TOKENIZER_FILES)}): give tokenizer="
+            f"the folder {source} has no tokenizer ({', '.join(TOKENIZER_FILES)}): give tokenizer="
         )
-    return _open(source, lambda: AutoTokenizer.from_pretrained(str(wanted), **arguments))
+    try:
+        return AutoTokenizer.from_pretrained(source, **options)
+    except UNREADABLE as problem:
+        raise _broken(source, problem) from problem
 
 
-def _weights(source: str, place: str, config: Any, options: dict[str, Any]) -> Any:
-    model, report = _open(
-        source,
-        lambda: AutoModelForCausalLM.from_pretrained(
-            place, config=config, output_loading_info=True, **options
-        ),
-    )
+def _weights(place: Place, config: Any, options: dict[str, Any]) -> Any:
+    source = place.where if place.gguf is None else str(place.gguf.path)
+    options = options | place.options | (place.gguf.options if place.gguf else {})
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            place.where, config=config, output_loading_info=True, **options
+        )
+    except UNREADABLE as problem:
+        raise (place.gguf.damaged(problem) if place.gguf else _broken(source, problem)) from problem
     missing = sorted(report["missing_keys"])
     if missing:
         raise FileFormatError(

@@ -24,7 +24,7 @@ from knowedit.editing.edits.updates import Address
 from knowedit.errors import FileFormatError, InputError, NumericalError
 from knowedit.linalg import LowRank
 from knowedit.models import LanguageModel
-from knowedit.models.hub import quiet
+from knowedit.models.sources.hub import quiet
 from knowedit.writing import PathLike, new_folder, write_bytes
 from knowedit.writing import check_folder as check_place
 

@@ -9,7 +9,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from knowedit.bundled import bundled_models
+from knowedit.bundled import own_models
 from knowedit.editing.editor import label_of
 from knowedit.editing.editors import make_editor
 from knowedit.errors import InputError, NumericalError
@@ -51,7 +51,7 @@ def evaluate(
     stopped.
 
     Args:
-        model: a bundled name, a folder or a Hub id; or an open model.
+        model: a name, folder, GGUF file or Hub id; or an open model.
         editor: a name of `knowedit.editing.EDITORS`, or any object with ``edit(lm, facts, *, generator)``; None or
             ``none`` scores the model as it is.
         records: a file or the records; by default the test records in the model's folder.
@@ -129,7 +129,7 @@ def records_of(
     """
     if records is not None:
         return Path(records) if isinstance(records, str) else records
-    folder = bundled_models().get(model, Path(model)) if isinstance(model, str) else model.folder
+    folder = own_models().get(model, Path(model)) if isinstance(model, str) else model.folder
     if folder is None or not (folder / file).is_file():
         name = model if isinstance(model, str) else model.name
         raise InputError(f"{name} has no {file}: give records, for instance counterfact.json")

@@ -43,7 +43,7 @@ class EvaluationJob:
     """Edit each record's fact alone, score, and remove the edit again; a job of `knowedit.runs`.
 
     Attributes:
-        model: a bundled name, a folder or a Hub id; or an open model, which cannot be sent to other processes.
+        model: a name, folder, GGUF file or Hub id; or an open model, which cannot be sent to other processes.
         editor: any object with ``edit``; None scores the model as it is.
         seed: with a record's case id it decides what is drawn for that record.
         scorer: any object with `Scorer.identity` and `Scorer.score`.
