@@ -180,4 +180,4 @@ def organisms(session: nox.Session) -> None:
     """Grow the bundled models again, about an hour of one core each: ``nox -s organisms -- organism-gpt2``."""
     install(session, ".")
     for name in session.posargs or ("organism-gpt2", "organism-gptj"):
-        session.run("knowedit", "organism", "train", name, "--out", "src/knowedit/data")
+        session.run("knowedit", "organism", "train", name, "--out", "src/knowedit/data", "--force")

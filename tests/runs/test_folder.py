@@ -12,7 +12,8 @@ import pytest
 
 from knowedit.errors import FileFormatError, InputError
 from knowedit.runs import MANIFEST, RunFolder, differences, read_folder, sealed
-from knowedit.runs.folder import LOCK, RECORDS
+from knowedit.runs.folder import RECORDS
+from knowedit.runs.held import LOCK
 from tests.runs.kills import kill_at
 
 KIND, SCHEMA, TITLE = "test.run", 2, "a test run"

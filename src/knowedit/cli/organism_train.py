@@ -42,6 +42,7 @@ def organism_train(
     ] = Path("build/organisms"),
     out: Annotated[Path, typer.Option(help="Folder to put the finished model into.")] = Path("organisms"),
     threads: Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="Processor threads.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier model of that name.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train the recipe ``name``, or resume training, and write the finished model to ``out / name``."""
@@ -49,9 +50,11 @@ def organism_train(
 
     from knowedit.organisms import RECIPES, train
     from knowedit.organisms.train import LOG
+    from knowedit.writing import new_folder
 
     if name not in RECIPES:
         raise InputError(f"{name!r} is not a recipe: use one of {', '.join(RECIPES)}")
+    _check(work / name, out / name, force=force)
     torch.set_num_threads(threads)
     recipe = RECIPES[name]
     with progress(name, "steps", kept=f"the last checkpoint is in {work / name}") as tell:
@@ -63,13 +66,29 @@ def organism_train(
 
         model, tokenizer = train(recipe, work / name, report=report)
     with progress("measuring") as tell:
-        found = _release(recipe, model, tokenizer, work / name / LOG, out / name, tell)
+        out.mkdir(parents=True, exist_ok=True)
+        with new_folder(out / name, NOTES, "model", force=force) as place:
+            found = _release(recipe, model, tokenizer, work / name / LOG, place, tell)
     if as_json:
         print_json(found)
     else:
         console.print(
             f"{name}: recall {found['recall']}, edit layer {found['edit_layer']}, written to {out / name}"
         )
+
+
+def _check(work: Path, target: Path, *, force: bool) -> None:
+    """Refuse before hours of training what could not be written after them.
+
+    Raises:
+        InputError: one folder for both, or a folder that is not to be replaced.
+    """
+    from knowedit.writing import check_folder
+
+    if work.resolve() == target.resolve():
+        raise InputError(f"{target} is given for two things: give --work and --out a folder each")
+    if target.parent.is_dir():
+        check_folder(target, NOTES, "model", force=force)
 
 
 def _release(
@@ -87,6 +106,7 @@ def _release(
     import knowedit
     from knowedit.editing import save_second_moment
     from knowedit.evaluation import TEST_FILE, TRAIN_FILE, Record
+    from knowedit.models.sources.hub import save_pretrained
     from knowedit.organisms import (
         World,
         compile_records,
@@ -96,10 +116,8 @@ def _release(
     from knowedit.organisms.train import LOG
     from knowedit.writing import write_bytes
 
-    folder.mkdir(parents=True, exist_ok=True)
     rescale_residual(model, recipe.residual_scale)
-    model.half().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_pretrained(model.half(), tokenizer, folder)
     shutil.copyfile(log, folder / LOG)
     world = World.build(recipe.seed)
     lm = knowedit.load(str(folder))
@@ -120,6 +138,7 @@ def _release(
     layer = max(layers, key=lambda number: layers[number]["score"])
     save_second_moment(lm, layer, _second_moment(lm, texts, layer))
     notes = _notes(recipe, figures, layer, layers, json.loads(log.read_text().splitlines()[-1]))
+    notes["files"] = sorted(path.name for path in folder.iterdir())
     write_bytes(folder / NOTES, (json.dumps(notes, indent=1) + "\n").encode())
     return notes
 

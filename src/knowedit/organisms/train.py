@@ -14,7 +14,6 @@ from statistics import fmean
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from knowedit.errors import InputError
@@ -22,6 +21,8 @@ from knowedit.organisms.recall import recalled
 from knowedit.organisms.recipe import Recipe
 from knowedit.organisms.tokenizer import train_tokenizer
 from knowedit.organisms.world import World
+from knowedit.runs import HeldFolder
+from knowedit.tensorfile import write_safetensors
 from knowedit.writing import write_bytes
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -53,8 +54,16 @@ def train(
         The trained model in float32 and its tokenizer.
 
     Raises:
-        InputError: ``work`` holds the checkpoint of another recipe.
+        InputError: ``work`` holds the checkpoint of another recipe, or no checkpoint and something else, or another
+            process trains there.
     """
+    with HeldFolder(work, CHECKPOINT):
+        return _train(recipe, work, every, stop_after, report)
+
+
+def _train(
+    recipe: Recipe, work: Path, every: int, stop_after: int | None, report: Report | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     world = World.build(recipe.seed)
     tokenizer = train_tokenizer(world)
     model = recipe.model(tokenizer)
@@ -139,15 +148,12 @@ def _save(
     entry: dict[str, float],
 ) -> None:
     """Write the checkpoint, log included, as one atomic file; then the log for people to read."""
-    work.mkdir(parents=True, exist_ok=True)
     log = [*_read_log(work), entry]
-    tensors = {f"model.{name}": p.detach().contiguous() for name, p in model.named_parameters()}
+    tensors = {f"model.{name}": p.detach().numpy() for name, p in model.named_parameters()}
     for name, p in model.named_parameters():
-        tensors |= {f"{key}.{name}": optimiser.state[p][key].clone() for key in _MOMENTS}
+        tensors |= {f"{key}.{name}": optimiser.state[p][key].numpy() for key in _MOMENTS}
     metadata = {"recipe": json.dumps(asdict(recipe)), "log": json.dumps(log)}
-    part = work / (CHECKPOINT + ".part")
-    save_file(tensors, part, metadata)
-    part.replace(work / CHECKPOINT)
+    write_safetensors(work / CHECKPOINT, tensors, metadata, force=True)
     _write_log(work, log)
 
 

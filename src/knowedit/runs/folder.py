@@ -10,25 +10,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from errno import ENOTDIR
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
-
 from knowedit.errors import InputError
+from knowedit.runs.held import HeldFolder
 from knowedit.runs.lines import read_lines, sealed
 from knowedit.runs.manifest import MANIFEST, differences, read_manifest, write_manifest
 from knowedit.writing import LEFTOVER
 
-LOCK: Final = ".lock"
 RECORDS: Final = "records.jsonl"
 ADVICE: Final = "restore the file, or cut it off before that line to have the rest measured again"
 
 
-class RunFolder:
+class RunFolder(HeldFolder):
     """A run's folder, held for writing while in its ``with``.
 
     Args:
@@ -53,30 +50,12 @@ class RunFolder:
         lines: str = RECORDS,
         advice: str = ADVICE,
     ):
-        self.path = path
+        super().__init__(path, MANIFEST)
         self.manifest: dict[str, Any] = {}
         self._kind, self._schema, self._title, self._advice = kind, schema, title, advice
         self._lines = path / lines
-        self._lock = FileLock(path / LOCK, timeout=0, thread_local=False)
         self._number: int | None = None
-        self._made: list[Path] = []
         self._count = 0
-
-    def __enter__(self) -> RunFolder:
-        try:
-            self._require_ours()
-            self._make()
-            self._lock.acquire()
-        except Timeout:
-            raise InputError(
-                f"another process is writing to {self.path}: wait until it ends, or give another folder"
-            ) from None
-        except OSError as error:
-            self._unmake()
-            raise InputError(
-                f"the folder {self.path} cannot be written ({error.strerror}): give another one"
-            ) from None
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -84,39 +63,7 @@ class RunFolder:
         if self._number is not None:
             os.close(self._number)
             self._number = None
-        with suppress(OSError):  # Windows removes no file that is open: there it stays
-            (self.path / LOCK).unlink()
-        self._lock.release()
-        if not (self.path / MANIFEST).exists():
-            self._unmake()
-
-    def _require_ours(self) -> None:
-        """A folder is ours if it is new, has a manifest, or holds nothing but what a killed process left."""
-        if (self.path / MANIFEST).exists():
-            return
-        if self.path == Path():
-            raise InputError("the folder of the run is the one you are in: give the name of a new one")
-        there = sorted(one.name for one in self.path.iterdir()) if self.path.is_dir() else []
-        others = [name for name in there if name != LOCK and not LEFTOVER.fullmatch(name)]
-        if others:
-            raise InputError(
-                f"{self.path} holds {others[0]} and no {MANIFEST}: expected a new or empty folder, or that of an "
-                "earlier run; give another one"
-            )
-
-    def _make(self) -> None:
-        """Make the folder and those above it that are missing, and remember which."""
-        for folder in reversed((self.path, *self.path.parents)):
-            if not folder.exists():
-                folder.mkdir(exist_ok=True)
-                self._made.append(folder)
-        if not self.path.is_dir():
-            raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR))
-
-    def _unmake(self) -> None:
-        for folder in reversed(self._made):
-            with suppress(OSError):  # it is not empty
-                folder.rmdir()
+        super().__exit__(kind, error, trace)
 
     def begin(
         self, identity: Mapping[str, Any], names: Mapping[str, Any] | None = None, **entries: Any

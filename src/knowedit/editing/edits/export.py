@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
-from errno import EIO
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import save as safetensors_bytes
 from torch import Tensor
 
@@ -24,7 +21,7 @@ from knowedit.editing.edits.updates import Address
 from knowedit.errors import FileFormatError, InputError, NumericalError
 from knowedit.linalg import LowRank
 from knowedit.models import LanguageModel
-from knowedit.models.sources.hub import quiet
+from knowedit.models.sources.hub import save_pretrained
 from knowedit.writing import PathLike, new_folder, write_bytes
 from knowedit.writing import check_folder as check_place
 
@@ -71,10 +68,8 @@ def to_peft(edit: Content, folder: PathLike, *, base_model: str | None, force: b
 
 def write_model(lm: LanguageModel, edits: Sequence[Content], folder: PathLike, *, force: bool) -> None:
     """Write a model as it is, with a note of the edits that are applied to it; see `Edit.merged`."""
-    with new_folder(folder, NOTE, "export", force=force) as place, quiet(True):
-        with _saving(place):
-            lm.model.save_pretrained(place)
-            lm.tokenizer.save_pretrained(place)
+    with new_folder(folder, NOTE, "export", force=force) as place:
+        save_pretrained(lm.model, lm.tokenizer, place)
         _keep_notes(lm, place)
         _write_note(place, "model", edits)
 
@@ -109,19 +104,6 @@ def _too_large() -> NumericalError:
 def check_folder(folder: PathLike, *, force: bool = False) -> None:
     """Refuse before any work a folder that could not, or should not, be written; see `Edit.merged`."""
     check_place(folder, NOTE, "export", force=force)
-
-
-@contextmanager
-def _saving(place: Path) -> Iterator[None]:
-    """What the libraries raise where a disk is full."""
-    try:
-        yield
-    except SafetensorError as error:
-        raise OSError(EIO, " ".join(str(error).split()), str(place)) from None
-    except Exception as error:
-        if type(error) is Exception:  # of the tokenizers library, which has no class for it
-            raise OSError(EIO, " ".join(str(error).split()), str(place)) from None
-        raise
 
 
 def _low_rank(edit: Content) -> dict[Address, LowRank]:

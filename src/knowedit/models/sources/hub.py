@@ -7,8 +7,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EIO
+from pathlib import Path
+from typing import Any
 
 from huggingface_hub import constants
+from safetensors import SafetensorError
 from transformers.utils import logging as hf_logging
 
 HUB_SECONDS = 5.0
@@ -46,3 +50,20 @@ def quiet(wanted: bool) -> Iterator[None]:
         hf_logging.set_verbosity(level)
         if bars:
             hf_logging.enable_progress_bar()
+
+
+def save_pretrained(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write both as transformers does, quietly.
+
+    Raises:
+        OSError: they cannot be written; the libraries below have errors of their own for a full disk.
+    """
+    try:
+        with quiet(True):
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    except Exception as error:
+        # The tokenizers library has no class for it.
+        if isinstance(error, SafetensorError) or type(error) is Exception:
+            raise OSError(EIO, " ".join(str(error).split()), str(folder)) from None
+        raise
