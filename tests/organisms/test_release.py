@@ -31,7 +31,7 @@ def tiny(tmp_path, monkeypatch):
 
 def test_a_model_is_released_whole_and_not_replaced(tiny, monkeypatch):
     train = ("organism", "train", NAME, "--work", "w", "--out", "o")
-    assert "written to o/" in call(*train).stdout
+    assert "held_out" in call(*train).stdout
     folder = tiny / "o" / NAME
     assert load(str(folder)).n_layers == TINY["layers"]
     assert sorted(path.name for path in (tiny / "o").iterdir()) == [NAME]
