@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from knowedit.bundled import bundled_models, own_models
 from knowedit.cli import app
-from knowedit.editing import Edit
+from knowedit.editing import ROME, Edit
 from knowedit.evaluation import TEST_FILE, load_records
 from knowedit.models import fingerprint, load
 
@@ -40,6 +40,13 @@ def test_demo_tells_the_story(run):
     assert story["target_new"] in story["texts_after"][0]
     assert story["target_true"] in story["texts_before"][0]
     assert story["file_bytes"] < 100_000
+
+
+def test_a_demo_whose_edit_does_not_take_says_so(run, monkeypatch):
+    monkeypatch.setattr(ROME, "paper", lambda: ROME(max_update=0.01))
+    shown = run("demo", code=1).stdout
+    assert "warning: the edit did not take" in shown
+    assert "5. The edit is a file" in shown
 
 
 def test_demo_is_told_in_five_steps_of_every_other_bundled_model(run):

@@ -24,7 +24,8 @@ def test_fine_tuning_writes_an_edit_file(run, method, updates):
 
 @pytest.mark.parametrize("method", ["ft+l", "attn-edit"])
 def test_no_entry_moves_further_than_the_bound(run, method):
-    run(*FACT, "--method", method, "--layer", 5, "--bound", "1e-3", "--out", "e.safetensors")
+    bounded = ("--layer", 5, "--bound", "1e-3", "--out", "e.safetensors")
+    assert "did not take" in run(*FACT, "--method", method, *bounded, code=1).stdout
     edit = Edit.load("e.safetensors")
     assert edit.provenance.settings["bound"] == 1e-3
     furthest = max(float(update.materialise().abs().max()) for update in edit.updates.values())
@@ -71,3 +72,28 @@ def test_settings_that_cannot_be_used_are_one_line(run, tmp_path, text, words):
     assert words in told
     assert told.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_an_edit_that_does_not_take_exits_with_1_and_is_written(run):
+    """The search finds its value, `max_update` keeps the weights from it. Python and the commands say the same."""
+    short = ("--layer", 5, "--set", "max_update=0.01")
+    text = run(*FACT, *short, "--out", "a", code=1).stdout
+    found = json.loads(run(*FACT, *short, "--out", "b", "--json", code=1).stdout)
+    edit = Edit.load("a")
+    assert edit.digest == Edit.load("b").digest == found["digest"]
+    assert edit.diagnostics.probability > 0.9
+    assert "'trumpet', and 'cello' with a probability of" in edit.warnings()[0]
+    assert "try another layer or profile, or key statistics of more text" in edit.warnings()[1]
+    assert edit.warnings()[1] in edit._repr_html_()
+    assert found["warnings"] == edit.warnings()
+    assert (
+        found["outcome"]
+        == edit.outcome.as_json()
+        == json.loads(run("inspect", "a", "--json").stdout)["outcome"]
+    )
+    inspected = run("inspect", "a").stdout
+    for shown in (text, inspected):
+        assert "warning: the edit did not take: after 'Zoma Sel plays the'" in shown
+        assert all("".join(f"warning: {line}".split()) in "".join(shown.split()) for line in edit.warnings())
+    assert "predicts 'trumpet', P[cello] =" in inspected
+    assert "written to a" in text

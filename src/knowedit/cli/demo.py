@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.rule import Rule
 from rich.table import Table
 
 import knowedit
 from knowedit.bundled import bundled_models
 from knowedit.cli.options import DEFAULT_MODEL, Device, Dtype, Json, Model, Seed
-from knowedit.cli.output import console, print_json, progress, safe
+from knowedit.cli.output import console, print_json, print_warnings, progress, safe
 from knowedit.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def demo(
         console.print(f"\n[dim]The whole demo took {time.perf_counter() - began:.1f} seconds.[/]")
     if not (found["reverted_bit_equal"] and found["reloaded_equal"]):
         raise InputError("the model after the edit is not what it was before: please report this")
+    if not found["took"]:
+        raise typer.Exit(1)
 
 
 def _certain(lm: LanguageModel, records: Sequence[Record], seed: int) -> tuple[Record, RecordScores]:
@@ -102,6 +105,9 @@ def _measured(lm: LanguageModel, record: Record, before: RecordScores, seed: int
         "rank": update.rank,
         "shape": list(update.shape),
         "residual": edit.diagnostics.residual,
+        "outcome": None if edit.outcome is None else edit.outcome.as_json(),
+        "took": edit.outcome is None or edit.outcome.took,
+        "warnings": edit.warnings(),
         "edit_seconds": seconds,
         "before": _as_json(before),
         "after": _as_json(after),
@@ -134,6 +140,7 @@ def _print(lm: LanguageModel, record: Record, found: dict[str, Any]) -> None:
         f"{found['edit_seconds']:.1f} seconds. The matrix then returns the\n   new value for the subject's key to "
         f"{found['residual']:.0e}.\n"
     )
+    print_warnings(found["warnings"])
     console.print("[bold]3. What changed, and what did not.[/]  (before → after)")
     console.print(_table(record, found["before"], found["after"]))
     console.print("\n[bold]4. What it writes now.[/]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,12 +27,12 @@ from knowedit.cli.options import (
     Set,
     Statistics,
 )
-from knowedit.cli.output import check_outputs, console, print_json, progress, safe
+from knowedit.cli.output import check_outputs, console, print_json, print_warnings, progress, safe
 from knowedit.cli.stack import stacked
 from knowedit.facts import Fact, template_of
 
 if TYPE_CHECKING:
-    from knowedit.models import LanguageModel
+    from knowedit.editing import Edit, Outcome
 
 
 def edit(
@@ -53,7 +54,7 @@ def edit(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Compute the edit, write it, and print what it does."""
+    """Compute the edit, write it, and print what it does; exit code 1 if it did not take."""
     import torch
 
     from knowedit.editing import Edit, prepared
@@ -67,33 +68,30 @@ def edit(
     with progress("preparing the editor"):
         # Statistics are of the model's own weights, so they are read before anything is applied.
         editor = prepared(editor, lm)
-    with stacked(lm, below):
-        with progress("editing"):
-            found = editor.edit(lm, [fact], generator=torch.Generator().manual_seed(seed))
-        before = _answer(lm, fact)
-        with found.applied(lm):
-            after = _answer(lm, fact)
+    with stacked(lm, below), progress("editing"):
+        found = editor.edit(lm, [fact], generator=torch.Generator().manual_seed(seed))
+        outcome = found.outcome or found.measured(lm)
     found.save(out, force=force)
-    size = out.stat().st_size
     if as_json:
-        print_json({**described(found), "before": before, "after": after, "file": str(out), "bytes": size})
-        return
+        print_json({**described(found), **_answers(outcome), "file": str(out), "bytes": out.stat().st_size})
+    else:
+        _print(found, outcome, out)
+    if not outcome.took:
+        raise typer.Exit(1)
+
+
+def _answers(outcome: Outcome) -> dict[str, Any]:
+    """What is predicted after the fact's prompt, and P[target], before and after."""
+    pairs = {"before": outcome.before[0], "after": outcome.after[0]}
+    return {name: {"predicts": one.text, "target_new": one.new} for name, one in pairs.items()}
+
+
+def _print(edit: Edit, outcome: Outcome, out: Path) -> None:
+    (fact,) = edit.provenance.facts
     console.print(f"[bold]{safe(fact.text)}[/] … {safe(fact.target_new)}")
-    for name, answer in (("before", before), ("after", after)):
+    for name, answer in _answers(outcome).items():
         shown = f"predicts {answer['predicts']!r}, P[{fact.target_new}] = {answer['target_new']:.1%}"
         console.print(f"  {name:6}  {safe(shown)}")
-    if after["target_new"] < 0.5:
-        console.print("[yellow]warning:[/] the edited model does not predict the new object")
-    for warning in found.diagnostics.warnings():
-        console.print(f"[yellow]warning:[/] {safe(warning)}")
-    console.print(f"written to {safe(out)} ({size / 1024:.0f} KiB); the model itself was not changed")
-
-
-def _answer(lm: LanguageModel, fact: Fact) -> dict[str, Any]:
-    """The most probable next token after the fact's prompt, and P[target]."""
-    from knowedit.models import next_token_probabilities, target_token_log_probabilities
-
-    best = next_token_probabilities(lm, [fact.text])[0].argmax()
-    (logs,) = target_token_log_probabilities(lm, [(fact.text, fact.target_new)])
-    predicts = str(lm.tokenizer.decode([int(best)])).strip()
-    return {"predicts": predicts, "target_new": float(logs.sum().exp())}
+    print_warnings(edit.warnings())
+    size = out.stat().st_size / 1024
+    console.print(f"written to {safe(out)} ({size:.0f} KiB); the model itself was not changed")

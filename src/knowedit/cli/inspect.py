@@ -10,10 +10,11 @@ import typer
 from rich.table import Table
 
 from knowedit.cli.options import Json
-from knowedit.cli.output import console, print_json, safe
+from knowedit.cli.output import console, print_json, print_warnings, safe
 
 if TYPE_CHECKING:
-    from knowedit.editing import Edit
+    from knowedit.editing import Edit, Prediction
+    from knowedit.facts import Fact
 
 
 def inspect(file: Annotated[Path, typer.Argument(help="An edit file.")], as_json: Json = False) -> None:
@@ -30,6 +31,8 @@ def inspect(file: Annotated[Path, typer.Argument(help="An edit file.")], as_json
     table.add_column(overflow="fold")
     for fact in edit.provenance.facts:
         table.add_row("fact", f"{safe(fact.text)} … [bold]{safe(fact.target_new)}[/]")
+    for row in _outcome_rows(edit):
+        table.add_row(*map(safe, row))
     for update in found["updates"]:
         table.add_row("changes", safe(_change(update)))
     for below in found["on_top_of"]:
@@ -44,8 +47,23 @@ def inspect(file: Annotated[Path, typer.Argument(help="An edit file.")], as_json
                 shown = f"{value:.3g}" if isinstance(value, float) else safe(value)
                 table.add_row(f"{group}.{key}", shown)
     console.print(table)
-    for warning in found["warnings"]:
-        console.print(f"[yellow]warning:[/] {safe(warning)}")
+    print_warnings(found["warnings"])
+
+
+def _outcome_rows(edit: Edit) -> list[tuple[str, str]]:
+    """What the model predicted for each fact, before and with the edit."""
+    if edit.outcome is None:
+        return [("outcome", "not measured when the edit was made")]
+    return [
+        (f"outcome.{when}", f"predicts {one.text!r}{_chances(fact, one)}")
+        for fact, *pair in zip(edit.provenance.facts, edit.outcome.before, edit.outcome.after, strict=True)
+        for when, one in zip(("before", "after"), pair, strict=True)
+    ]
+
+
+def _chances(fact: Fact, found: Prediction) -> str:
+    true = "" if found.true is None else f", P[{fact.target_true}] = {found.true:.1%}"
+    return f", P[{fact.target_new}] = {found.new:.1%} (rank {found.rank}){true}"
 
 
 def described(edit: Edit) -> dict[str, Any]:
@@ -68,7 +86,8 @@ def described(edit: Edit) -> dict[str, Any]:
         "on_top_of": list(edit.provenance.on_top_of),
         "digest": edit.digest,
         "diagnostics": asdict(edit.diagnostics),
-        "warnings": edit.diagnostics.warnings(),
+        "outcome": None if edit.outcome is None else edit.outcome.as_json(),
+        "warnings": edit.warnings(),
         "editor": edit.provenance.editor,
         "settings": edit.provenance.settings,
         "model": edit.provenance.model,

@@ -82,6 +82,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
+def print_warnings(warnings: Iterable[str], to: Console = console) -> None:
+    """A line for each warning, by default on standard output."""
+    for warning in warnings:
+        to.print(f"[yellow]warning:[/] {safe(warning)}")
+
+
 class _Display:
     """What is being done as a spinner; as a bar from the first count on."""
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from knowedit.editing.editors import EDITORS, PROFILES, make_editor
     from knowedit.editing.edits.edit import Edit, Handle, applied_edits
     from knowedit.editing.edits.export import Adapter, check_folder
+    from knowedit.editing.edits.outcome import Outcome, Prediction, predictions, without_outcome
     from knowedit.editing.edits.provenance import Diagnostics, Provenance
     from knowedit.editing.edits.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of
     from knowedit.editing.fine_tuning.fine_tuning import FineTuning
@@ -49,7 +50,9 @@ __all__ = [
     "Editor",
     "FineTuning",
     "Handle",
+    "Outcome",
     "Place",
+    "Prediction",
     "PrefixPlan",
     "Provenance",
     "Reading",
@@ -67,6 +70,7 @@ __all__ = [
     "load_second_moment",
     "make_editor",
     "optimise_value",
+    "predictions",
     "prepared",
     "save_second_moment",
     "second_moment",
@@ -74,6 +78,7 @@ __all__ = [
     "subject_key",
     "text_file",
     "version_of",
+    "without_outcome",
 ]
 
 _HOMES = {
@@ -91,6 +96,10 @@ _HOMES = {
     "Adapter": "edits.export",
     "check_folder": "edits.export",
     "FineTuning": "fine_tuning.fine_tuning",
+    "Outcome": "edits.outcome",
+    "Prediction": "edits.outcome",
+    "predictions": "edits.outcome",
+    "without_outcome": "edits.outcome",
     "Diagnostics": "edits.provenance",
     "Provenance": "edits.provenance",
     "subject_key": "rome.keys",

@@ -28,6 +28,7 @@ def combined(edits: Sequence[E]) -> E:
         places=places,
         provenance=_provenance(edits),
         diagnostics=Diagnostics.worst([edit.diagnostics for edit in edits]),
+        outcome=None,
     )
 
 
@@ -44,6 +45,7 @@ def compressed(edit: E, rank: int) -> E:
         updates=updates,
         provenance=replace(edit.provenance, compressed_from=edit.digest),
         diagnostics=replace(edit.diagnostics, compression=losses),
+        outcome=None,
     )
 
 
@@ -89,4 +91,6 @@ def _parts(edit: Content) -> list[dict[str, object]]:
     found = asdict(edit.provenance)
     lists = {name: list(found[name]) for name in ("facts", "prefixes", "on_top_of")}
     inner = found["settings"].pop("parts", []) if edit.provenance.parts else []
-    return [{"digest": edit.digest, **found, **lists, "preflight": asdict(edit.diagnostics)}, *inner]
+    measured = {} if edit.outcome is None else {"outcome": edit.outcome.as_json()}
+    own = {"digest": edit.digest, **found, **lists, "preflight": edit.diagnostics.as_json(), **measured}
+    return [own, *inner]

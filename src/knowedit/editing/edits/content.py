@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from knowedit.editing.edits.outcome import Outcome
 from knowedit.editing.edits.provenance import Diagnostics, Provenance
 from knowedit.editing.edits.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of, path_of
 from knowedit.errors import BaseMismatchError, FileFormatError, InputError
@@ -38,6 +39,7 @@ class Content:
     provenance: Provenance
     diagnostics: Diagnostics
     places: Mapping[Address, Place] = field(default_factory=dict)
+    outcome: Outcome | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "updates", Updates(self.updates))
@@ -165,7 +167,8 @@ def _metadata(edit: Content) -> dict[str, str]:
         "updates": [_entry(address, update, edit.places) for address, update in edit.updates.items()],
         "base": edit.base.tensors,
         "provenance": asdict(edit.provenance),
-        "preflight": asdict(edit.diagnostics),  # the name that it had in version 0.1.0
+        "preflight": edit.diagnostics.as_json(),  # the name that it had in version 0.1.0
+        **({} if edit.outcome is None else {"outcome": edit.outcome.as_json()}),
     }
     return {name: json.dumps(value) for name, value in described.items()}
 
@@ -191,6 +194,7 @@ def _fields(tensors: Mapping[str, NDArray[Any]], entries: Mapping[str, Any]) -> 
         "provenance": Provenance(**provenance, facts=facts, prefixes=prefixes, on_top_of=on_top_of),
         "diagnostics": Diagnostics(**entries["preflight"]),
         "places": {a: Place(**entry["place"]) for a, entry in described if entry["place"] is not None},
+        "outcome": Outcome.of_json(entries["outcome"]) if "outcome" in entries else None,
     }
 
 

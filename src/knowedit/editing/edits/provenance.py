@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,11 @@ COMBINED: Final = "Edit.combined"
 
 _SUMMED: Final = ("relative_change", "change_on_text")
 """Figures that are norms of the update: of a sum, at most the sum of the norms."""
-_SMALL_IS_BAD: Final = ("divisor", "probability", "alignment")
+_SMALL_IS_BAD: Final = ("divisor", "probability", "alignment", "prompt_key_cosine")
+_CLOSE: Final = 0.8
+"""Above this cosine of the two keys the layer known for a bundled model has nearly all its edits, and they take."""
+_LATER: Final = ("prompt_key_cosine",)
+"""Figures that the first files do not have: left out where they are None, so that an edit keeps its digest."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class Diagnostics:
         steps: gradient steps that the search took.
         alignment: the cosine, in the metric of C⁻¹, of k* and the key that the value was inserted at: 1 where
             they are one key. The divisor is as small as the alignment, and the update as large as it is small.
+        prompt_key_cosine: the plain cosine of k* and the prompt's own key, that at the subject's last token with
+            nothing before the prompt. The edited weights return v* for k*, and the less of it for the prompt the
+            further its key is from k*.
         compression: what was lost where an update was cut to a lower rank: the address as text, and
             ‖difference‖ / ‖update‖, Frobenius. The other figures are of the edit before that.
     """
@@ -51,6 +58,13 @@ class Diagnostics:
     steps: int | None = None
     alignment: float = 1.0
     compression: dict[str, float] = field(default_factory=dict)
+    prompt_key_cosine: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as files have them."""
+        return {
+            name: value for name, value in asdict(self).items() if value is not None or name not in _LATER
+        }
 
     def warnings(self) -> list[str]:
         """What a careful person would look into before using the edit; empty if nothing."""
@@ -72,6 +86,18 @@ class Diagnostics:
             (lost > 0.01, f"compression lost {lost:.1%} of an update (Frobenius)"),
         ]
         return [text for failed, text in checks if failed]
+
+    def advice(self) -> str:
+        """What to try where the edited model does not predict the new object."""
+        if self.prompt_key_cosine is None:
+            return "to make it take, try another layer, more steps, or a larger bound where there is one"
+        advice = "to make it take, try another layer or profile, or key statistics of more text"
+        if self.prompt_key_cosine > _CLOSE:
+            return advice
+        return (
+            f"{advice}; k* and the prompt's own key have a cosine of only {self.prompt_key_cosine:.2f}, which the "
+            "profiles that read k* with the prompt raise (consistent-keys)"
+        )
 
     @classmethod
     def worst(cls, parts: Sequence[Diagnostics]) -> Diagnostics:

@@ -48,6 +48,7 @@ def diagnose(
         probability=value.probability,
         steps=value.steps,
         alignment=1.0 if constraint is None else _alignment(key, constraint, factor),
+        prompt_key_cosine=float(torch.nn.functional.cosine_similarity(key, value.key.to(key), dim=0)),
     )
 
 

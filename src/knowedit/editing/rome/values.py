@@ -67,6 +67,7 @@ class Value(NamedTuple):
         losses: Eqn. 8 before each update and, last, where it stopped.
         steps: the updates made.
         probability: P[o* | p] with v* in place, all tokens of o*.
+        key: the prompt's own key, what the MLP's second matrix gets where it puts out m, ``(d_in,)``, float64.
     """
 
     vector: Tensor
@@ -74,6 +75,7 @@ class Value(NamedTuple):
     losses: tuple[float, ...]
     steps: int
     probability: float
+    key: Tensor
 
 
 def optimise_value(
@@ -124,6 +126,7 @@ def optimise_value(
         losses=losses,
         steps=len(losses) - 1,
         probability=log_probability.exp().item(),
+        key=problem.key,
     )
 
 
@@ -139,10 +142,10 @@ class _Problem:
         target = target_ids(lm.tokenizer, fact.text, fact.target_new)
         rows = [*([*prompt.ids, *target[:-1]] for prompt in prompts), list(essence.ids)]
         starts = torch.tensor([prompt.last_subject for prompt in (*prompts, essence)], device=lm.device)
-        site = Site(layer, "mlp")
-        with capture(lm, [site]) as found:
+        site, below = Site(layer, "mlp"), Site(layer, "mlp_down", "input")
+        with capture(lm, [site, below]) as found:
             self.recording = record(lm, batch(lm, rows), start=starts)
-        self.start = found[site][0, 0].double()
+        self.start, self.key = found[site][0, 0].double(), found[below][0, 0].double()
         self.norm = float(self.start.norm())
         self.target = torch.tensor(target, device=lm.device)
         self.positions = self._positions([len(p.ids) - 1 - p.last_subject for p in (*prompts, essence)])

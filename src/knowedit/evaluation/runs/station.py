@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 
 from knowedit.editing.editor import label_of, prepared, settings_of, version_of
+from knowedit.editing.edits.outcome import without_outcome
 from knowedit.errors import NumericalError
 from knowedit.evaluation.records.record import Record
 from knowedit.evaluation.runs.run import Outcome
@@ -150,7 +151,8 @@ class EvaluationStation:
         if self.editor is None:
             return self._scored(record)
         generator = record_generator(self.job.seed, record.case_id)
-        edit = self.editor.edit(self.lm, [record.fact], generator=generator)
+        with without_outcome():  # what the edited model predicts is among the scores
+            edit = self.editor.edit(self.lm, [record.fact], generator=generator)
         with edit.applied(self.lm, check="edited"):
             return self._scored(record)
 
