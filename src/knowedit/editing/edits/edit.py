@@ -11,7 +11,7 @@ from typing import Any, Self
 from knowedit.editing.edits import combination, export
 from knowedit.editing.edits.application import overlay_of, put_on, take_off
 from knowedit.editing.edits.content import Check, Content
-from knowedit.editing.edits.outcome import Outcome, outcome_wanted, predictions
+from knowedit.editing.edits.outcome import WANTED, Outcome, predictions
 from knowedit.editing.edits.provenance import Diagnostics, Provenance
 from knowedit.editing.edits.updates import Update, Updates
 from knowedit.errors import InputError, KnoweditError
@@ -62,7 +62,7 @@ class Edit(Content):
             NumericalError: a new weight overflows the model's number format, or its logits are not finite.
         """
         made = super().computed(lm, updates, provenance=provenance, diagnostics=diagnostics)
-        return replace(made, outcome=made.measured(lm)) if outcome_wanted() else made
+        return replace(made, outcome=made.measured(lm)) if WANTED.get() else made
 
     def measured(self, lm: LanguageModel) -> Outcome:
         """What the model predicts for the facts, as it is now and with the edit; it is left as it was.

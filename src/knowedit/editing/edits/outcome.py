@@ -17,7 +17,7 @@ from knowedit.models import LanguageModel, batch, encode, forward, target_ids
 
 ROWS: Final = 32
 _SHOWN: Final = 3
-_wanted = ContextVar("whether outcomes are measured", default=True)
+WANTED: Final = ContextVar("whether the outcome of an edit that is computed now is measured", default=True)
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,11 @@ def without_outcome() -> Iterator[None]:
 
     For callers that measure thousands of edited models in their own way: the outcome is 4 % of an edit.
     """
-    token = _wanted.set(False)
+    token = WANTED.set(False)
     try:
         yield
     finally:
-        _wanted.reset(token)
-
-
-def outcome_wanted() -> bool:
-    """Whether an edit computed here and now has its outcome measured."""
-    return _wanted.get()
+        WANTED.reset(token)
 
 
 def predictions(lm: LanguageModel, facts: Sequence[Fact]) -> tuple[Prediction, ...]:
