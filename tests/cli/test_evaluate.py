@@ -168,10 +168,10 @@ def test_an_interrupted_run_says_how_to_resume(run, runs, monkeypatch):
         (("--method", "mend"), "there is no editor 'mend': use one of rome, ft"),
         (
             ("--method", "none", "--layer", "3"),
-            "none takes no 'layer': leave it out, or use one of rome, ft",
+            "none takes no --layer: leave it out, or use one of rome, ft",
         ),
         (("--method", "ft", "--profile", "paper"), "ft has no profiles"),
-        (("--method", "ft+l", "--bound", "0"), "the bound ε is 0.0: give a positive number"),
+        (("--method", "ft+l", "--bound", "0"), "the bound ε is 0.0: give a positive and finite number"),
         (("--method", "ft", "--bound", "0.1"), "FT has no bound ε, 0.1 was given"),
         (("--method", "rome", "--profile", "x"), "there is no profile 'x'"),
         (("--method", "rome", "--records", "none.json"), "there is no file none.json"),

@@ -131,12 +131,12 @@ def test_another_run_in_the_folder_is_refused_in_one_line(run, model):
     ("arguments", "words"),
     [
         ([], "no source of text was given"),
-        (["--text", "t.txt", "--jsonl", "t.jsonl"], "--text and --jsonl was given"),
+        (["--text", "t.txt", "--jsonl", "t.jsonl"], "--text and --jsonl were given"),
         (["--text", "none.txt"], "there is no file none.txt"),
         (["--jsonl", "t.txt"], "line 1 is not JSON"),
         (["--jsonl", "t.jsonl", "--field", "title"], "line 1 has no field 'title'"),
         (["--text", "t.txt", "--layers", "9"], "layers go from 0 to 3"),
-        (["--text", "t.txt", "--part", "mlp"], "not a projection"),
+        (["--text", "t.txt", "--part", "mlp"], "there is no projection 'mlp'"),
         (["--text", "t.txt", "--context", "65"], "64 positions"),
     ],
 )
@@ -179,7 +179,7 @@ def test_layers_are_numbers_and_ranges(text, layers):
 
 @pytest.mark.parametrize("text", ["", "a", "1,", "-1", "1-", "1-2-3", "1.5", "5-3", "²"])
 def test_other_layers_are_refused(text):
-    with pytest.raises(InputError, match="the layers"):
+    with pytest.raises(InputError, match="--layers"):
         read_layers(text)
 
 
@@ -207,7 +207,7 @@ def test_layers_beyond_any_model_are_refused_at_once(run):
 
 def test_an_out_that_is_a_file_is_refused(run, model):
     found = run("--model", model, "--text", "t.txt", "--layers", "1", "--out", "t.txt", code=2)
-    assert "the folder t.txt cannot be written" in found.stderr
+    assert "t.txt is a file, where a folder is needed: give another --out" in found.stderr
 
 
 @pytest.mark.parametrize("line", ['{"text": "a \\ud800 b"}', "[" * 100_000, '{"text": ' + "9" * 5000 + "}"])

@@ -90,8 +90,8 @@ def test_a_picture_is_drawn_of_the_average(run, facts, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "advice"),
     [
-        (("--part", "heads"), "'heads' is not one of"),
-        (("--sever", "hidden"), "'hidden' is not one of"),
+        (("--part", "heads"), "--part is 'heads': expected one of"),
+        (("--sever", "hidden"), "--sever is 'hidden': expected one of"),
         (("--window", "wide"), "the window 'wide' is not known"),
         (("--window", "13"), "larger than the model"),
         (("--noise", "0"), "expected a positive number"),

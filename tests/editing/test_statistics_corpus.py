@@ -202,8 +202,17 @@ def test_what_is_no_data_set_is_refused(tmp_path):
     for source in ("a.zip", "empty"):
         with pytest.raises(InputError, match="cannot be opened"):
             dataset(tmp_path / source)
-    with pytest.raises(InputError, match="cannot be opened"):
-        dataset("nobody/nothing-of-this-name")
+    with pytest.raises(InputError, match="has no revision 'main': leave it out"):
+        dataset(tmp_path / "empty", revision="main")
+    with pytest.raises(InputError, match="has no configuration 'en': leave it out"):
+        dataset(tmp_path / "a.zip", config="en")
+
+
+def test_the_hub_is_not_asked_where_it_does_not_answer(monkeypatch):
+    """Its client would try for half a minute, and print each time."""
+    monkeypatch.setattr("knowedit.editing.statistics.dataset_corpus.hub_answers", lambda: False)
+    with pytest.raises(InputError, match=r"there is no data set 'nobody/nothing'.* cannot be reached"):
+        dataset("nobody/nothing")
 
 
 def test_a_data_set_on_the_hub_is_known_by_its_commit(monkeypatch, data):
@@ -220,6 +229,7 @@ def test_a_data_set_on_the_hub_is_known_by_its_commit(monkeypatch, data):
 
     real = datasets.load_dataset_builder
     monkeypatch.setattr(datasets, "load_dataset_builder", builder)
+    monkeypatch.setattr("knowedit.editing.statistics.dataset_corpus.hub_answers", lambda: True)
     corpus = dataset("some/where", config="en", revision="main")
     assert asked == [("some/where", "en", "main")]
     assert (corpus.name, corpus.identity["id"], corpus.identity["revision"]) == (

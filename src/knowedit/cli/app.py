@@ -48,6 +48,8 @@ COMMANDS: Final = {
 }
 """Every command in the order of ``--help``, and its help."""
 
+LONGEST_LINE: Final = 2_000
+"""Characters of a refusal; the middle of a longer one, which repeats something huge, is left out."""
 LONGEST_NAME: Final = 255
 """Bytes of a file's name, on the file systems in use."""
 
@@ -122,7 +124,11 @@ class _Commands(TyperGroup):
 
 
 def _refuse(text: str) -> NoReturn:
-    stderr.print(f"[bold red]error:[/] {safe(' '.join(text.split()))}")
+    line = " ".join(text.split())
+    line = (
+        line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 2 :]}"
+    )
+    stderr.print(f"[bold red]error:[/] {safe(line)}")
     raise typer.Exit(2) from None
 
 
@@ -134,7 +140,7 @@ def _imported(path: str) -> Any:
     command = typer.main.get_command(alone)
     hints = get_type_hints(function)
     for param in command.params:
-        if "pathlib" in str(hints.get(param.name or "")):
+        if param.name == "model" or "pathlib" in str(hints.get(param.name or "")):
             param.process_value = partial(_path_read, param, param.process_value)  # type: ignore[method-assign]
         # In a help text Rich takes what is in square brackets for markup.
         param.help = escape(getattr(param, "help", None) or "")  # type: ignore[attr-defined]
@@ -142,14 +148,14 @@ def _imported(path: str) -> Any:
 
 
 def _path_read(param: Any, read: Callable[..., Any], ctx: Any, value: Any) -> Any:
-    """A path, or several; an empty one would be the folder that one is in.
+    """A path, or several, or a model, which a path may name; an empty one would be the folder that one is in.
 
     Raises:
         BadParameter: it is empty, or no file can have that name.
     """
     for text in value if isinstance(value, list | tuple) else [value]:
         if text == "":
-            raise typer.BadParameter("a path cannot be empty", ctx=ctx, param=param)
+            raise typer.BadParameter("expected a name or a path, not an empty text", ctx=ctx, param=param)
         if isinstance(text, str) and (
             "\0" in text or max(map(len, os.fsencode(text).split(b"/"))) > LONGEST_NAME
         ):

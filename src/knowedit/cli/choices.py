@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
 
+from knowedit.cli.options import LARGEST_COUNT, MOST_LAYERS
+from knowedit.cli.refusals import LONGEST, expected
 from knowedit.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,17 +33,48 @@ def chosen_editor(method: str, profile: str | None, settings: Any, **options: An
 
     given = {name: value for name, value in options.items() if value is not None}
     given |= dict(settings or ())
+    if isinstance(file := given.get("statistics"), Path) and not file.is_file():
+        raise InputError(f"there is no file {file}: give key statistics that `knowedit stats` wrote")
     if method != "none":
         usual = make_editor(method, profile=profile)
+        if wrong := [name for name in given if name in options and not hasattr(usual, name)]:
+            raise InputError(f"{method} has no {_option(wrong[0])}: leave it out, or use another --method")
         for name, value in given.items():
-            own = getattr(usual, name, None)
-            if isinstance(value, str) and isinstance(own, int | float):
-                raise InputError(f"{name} is {value!r}: give a number, such as {own}")
+            check_field(usual, name, value)
         return make_editor(method, profile=profile, **given)
     if given or profile is not None:
-        first = next(iter(given), "profile")
-        raise InputError(f"none takes no {first!r}: leave it out, or use one of {', '.join(EDITORS)}")
+        first = _option(next(iter(given), "profile"))
+        raise InputError(f"none takes no {first}: leave it out, or use one of {', '.join(EDITORS)}")
     return None
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def check_field(editor: Any, name: str, value: Any) -> None:
+    """Refuse a typed value that a field of an editor cannot have; `make_editor` knows which fields there are.
+
+    Args:
+        editor: with its usual settings.
+        name: of the field.
+        value: as it was read.
+
+    Raises:
+        InputError: another type, or a number beyond all use.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    if isinstance(value, int) and abs(value) > LARGEST_COUNT:
+        raise InputError(f"{name} is {value:.0e}: give a number of at most {LARGEST_COUNT:,}")
+    try:
+        hint = get_type_hints(type(editor))[name]
+        TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
+    except (KeyError, NameError):  # no such field, or one whose type only its author knows
+        return
+    except ValidationError as error:
+        usual = f", such as {own}" if (own := getattr(editor, name, None)) is not None else ""
+        raise InputError(f"{name} is {value!r}: {expected(error.errors()[0]['msg'])}{usual}") from None
 
 
 def trace_settings(
@@ -102,5 +136,7 @@ def _window(text: str, n_layers: int) -> Window:
             f"the window {text!r} is not known: use paper, released, depth, a number of layers, or A,B for A "
             "layers below the centre and B above"
         )
+    if max(map(len, numbers)) > len(str(MOST_LAYERS)):
+        raise InputError(f"the window {text[:LONGEST]!r} is larger than any model: take a smaller one")
     found = [int(number) for number in numbers]
     return Window(*found) if len(found) == 2 else Window.paper(found[0])

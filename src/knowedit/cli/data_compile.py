@@ -13,6 +13,7 @@ import typer
 
 from knowedit.cli.options import LARGEST_COUNT, Force, Json, Seed
 from knowedit.cli.output import check_outputs, console, print_json, progress, safe
+from knowedit.errors import InputError
 
 
 def data_compile(
@@ -51,9 +52,12 @@ def data_compile(
 
     described = out.with_name(out.name + ".manifest.json")
     check_outputs(force=force, inputs=[facts, templates, generation], out=[out, described])
+    triples = read_facts(facts)
+    if not triples:
+        raise InputError(f"{facts} holds no facts: give at least one")
     with progress("compiling"):
         compiled = compile_records(
-            read_facts(facts),
+            triples,
             read_templates(templates),
             rng=random.Random(seed),
             generation=None if generation is None else read_templates(generation),

@@ -10,6 +10,7 @@ import knowedit
 from knowedit.cli.options import DEFAULT_MODEL, LARGEST_COUNT, LARGEST_SEED, Device, Dtype, Edits, Json, Model
 from knowedit.cli.output import print_json, print_text, progress
 from knowedit.cli.stack import stacked
+from knowedit.errors import InputError
 
 
 def generate(
@@ -34,6 +35,8 @@ def generate(
 
     from knowedit.editing import Edit
 
+    if not prompt:
+        raise InputError("the prompt is empty: give the beginning of the text")
     loaded = [Edit.load(file) for file in edits or ()]
     with progress(f"opening {model}"):
         lm = knowedit.load(model, device=device, dtype=dtype)

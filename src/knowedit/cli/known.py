@@ -31,9 +31,10 @@ def known(
     from knowedit.tracing import save_known_facts
 
     check_outputs(force=force, inputs=[records], out=out)
+    given = None if records is None else _facts_of(records)
     with progress(f"opening {model}"):
         lm = knowedit.load(model, device=device, dtype=dtype)
-    found = known_facts(lm, records, limit)
+    found = known_facts(lm, given, limit)
     save_known_facts(found, out, force=force)
     if as_json:
         print_json([asdict(fact) for fact in found])
@@ -43,20 +44,20 @@ def known(
     console.print(f"{len(found):,} known facts written to {safe(out)}")
 
 
-def known_facts(lm: LanguageModel, records: Path | None, limit: int | None) -> list[KnownFact]:
-    """What a model knows of the facts of a file of records, or of its own records, as Appendix B.1 has it.
+def known_facts(lm: LanguageModel, facts: list[Fact] | None, limit: int | None) -> list[KnownFact]:
+    """What a model knows of the facts that are given, or of its own records, as Appendix B.1 has it.
 
     Args:
         lm: the model.
-        records: a file; None for the records in the model's folder.
+        facts: None for those of the records in the model's folder.
         limit: at most this many, the first ones.
 
     Raises:
-        InputError: no records were given and the model has none, or it knows none of their facts.
+        InputError: no facts were given and the model has none, or it knows none of them.
     """
     from knowedit.tracing import recall_facts
 
-    facts = _facts(lm, records)
+    facts = _own_facts(lm) if facts is None else facts
     found: dict[KnownFact, None] = {}
     with progress("asking", "facts") as tell:
         tell(0, len(facts))
@@ -71,16 +72,20 @@ def known_facts(lm: LanguageModel, records: Path | None, limit: int | None) -> l
     return list(found)
 
 
-def _facts(lm: LanguageModel, records: Path | None) -> list[Fact]:
-    """Each once and in order."""
-    from knowedit.evaluation import TEST_FILE, TRAIN_FILE, load_records
+def _own_facts(lm: LanguageModel) -> list[Fact]:
+    """Those of the records in a model's folder."""
+    from knowedit.evaluation import TEST_FILE, TRAIN_FILE
 
-    if records is not None:
-        found = load_records(records)
-    elif lm.folder is not None and (lm.folder / TEST_FILE).is_file():
-        found = [record for name in (TEST_FILE, TRAIN_FILE) for record in load_records(lm.folder / name)]
-    else:
+    if lm.folder is None or not (lm.folder / TEST_FILE).is_file():
         raise InputError(f"{lm.name} has no records of its own: give a file of facts or records")
+    return _facts_of(*(lm.folder / name for name in (TEST_FILE, TRAIN_FILE)))
+
+
+def _facts_of(*files: Path) -> list[Fact]:
+    """Each once and in order."""
+    from knowedit.evaluation import load_records
+
+    found = [record for file in files for record in load_records(file)]
     if not found:
-        raise InputError(f"{records} holds no records: expected at least one")
+        raise InputError(f"{files[0]} holds no records: expected at least one")
     return list(dict.fromkeys(record.fact for record in found))

@@ -95,6 +95,8 @@ def _assignment(text: str) -> tuple[str, Any]:
 def _value(text: str) -> Any:
     try:
         return _tuples(json.loads(text, parse_constant=_no_number))
+    except InputError:
+        raise
     except (ValueError, RecursionError):  # no JSON, a number of too many digits, or too many brackets
         return text.strip()
 
@@ -107,7 +109,7 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _numbers(text: str | None) -> tuple[float, ...] | None:
+def _numbers(param: typer.CallbackParam, text: str | None) -> tuple[float, ...] | None:
     """``1e-3,2e-3`` as positive numbers, in order and each once.
 
     Raises:
@@ -118,9 +120,11 @@ def _numbers(text: str | None) -> tuple[float, ...] | None:
     try:
         found = {float(piece) for piece in text.split(",")}
     except ValueError:
-        raise InputError(f"the numbers {text!r} cannot be read: write them as in 1e-3,5e-3") from None
+        raise InputError(f"--{param.name} {text!r} cannot be read: write it as in 1e-3,5e-3") from None
     if not all(0 < number < float("inf") for number in found):
-        raise InputError(f"the numbers {text!r} have to be positive and finite: write them as in 1e-3,5e-3")
+        raise InputError(
+            f"--{param.name} {text!r} has a number that is not positive and finite: write it as in 1e-3,5e-3"
+        )
     return tuple(sorted(found))
 
 

@@ -174,6 +174,21 @@ def progress(text: str, unit: str | None = None, *, kept: str | None = None) -> 
     log.debug("%s: %.1f s", text, time.monotonic() - began)
 
 
+def check_folders(**folders: Path) -> None:
+    """Refuse, before any work, folders that could not be made.
+
+    Args:
+        folders: that of each option, such as ``out=``.
+
+    Raises:
+        InputError: a file is there, or above it.
+    """
+    for option, folder in folders.items():
+        for place in (folder, *folder.parents):
+            if place.exists() and not place.is_dir():
+                raise InputError(f"{place} is a file, where a folder is needed: give another --{option}")
+
+
 def check_outputs(
     *,
     force: bool,

@@ -27,7 +27,7 @@ def profiles(
 
     if first is not None and first == second:
         raise InputError(f"both profiles are {first!r}: name two different ones")
-    names = [name for name in (first, second) if name] or list(NUMBERS)
+    names = [name for name in (first, second) if name is not None] or list(NUMBERS)
     values = {name: sourced_values(name) for name in names}
     fields = [field for field in values[names[0]] if second is None or _differs(values, field)]
     if as_json:

@@ -16,15 +16,19 @@ LONGEST: Final = 60
 """Of what was typed this much is repeated."""
 
 PYDANTIC: Final = {
+    r"^Unable to parse input string as an integer.*": "expected a number of fewer digits",
     r"^Input should be a valid integer.*": "expected a whole number",
     r"^Input should be a valid number.*": "expected a number",
     r"^Input should be (?=greater|less)": "expected a number ",
     r"^Input should be ": "expected ",
+    r"^Value error, '.*' is not one of": "expected one of",
     r"^Value error, ": "",
 }
 """What the messages of pydantic, which reads values, are in our words."""
 KEYWORD: Final = re.compile(r"(?<![\w'\"`.])([a-z_]+)=(?!=)([\w.-]*)")
 """An argument of Python in a message of the library: ``layer=``, ``seed=0``."""
+NAME: Final = re.compile(r"(?<![\w'\"`.])[a-z]+(?:_[a-z]+)+(?![\w'\"`.,=])")
+"""One that is spoken of: ``target_new``; those of a list are fields of an editor, and stay."""
 
 
 def in_options(text: str, options: Mapping[str, str]) -> str:
@@ -39,7 +43,7 @@ def in_options(text: str, options: Mapping[str, str]) -> str:
         name, value = found.groups()
         return " ".join(filter(None, (options[name], value))) if name in options else found[0]
 
-    return KEYWORD.sub(option, text)
+    return NAME.sub(lambda found: options.get(found[0], found[0]), KEYWORD.sub(option, text))
 
 
 def usage(error: Any, command: str) -> str:
@@ -67,8 +71,15 @@ def _told(error: Any, context: Any) -> str:
     if kind == "MissingParameter":
         return f"{_name(error.param)} is missing: {_help(error.param)}"
     if isinstance(error, typer.BadParameter) and error.param is not None:
-        return f"{_name(error.param)} {_value(error)}: {_expected(error.message)}"
+        return f"{_name(error.param)} {_value(error)}: {expected(error.message)}"
     return f"{message[:1].lower()}{message[1:]}"
+
+
+def expected(message: str) -> str:
+    """What pydantic expects of a value, in our words."""
+    for pattern, words in PYDANTIC.items():
+        message = re.sub(pattern, words, message, count=1, flags=re.DOTALL)
+    return message
 
 
 def _name(param: Any) -> str:
@@ -87,12 +98,6 @@ def _value(error: Any) -> str:
         return "cannot be used"
     text = str(reasons()[0].get("input"))
     return f"is {text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'!r}"
-
-
-def _expected(message: str) -> str:
-    for pattern, words in PYDANTIC.items():
-        message = re.sub(pattern, words, message, count=1, flags=re.DOTALL)
-    return message
 
 
 def _nearest(name: str, known: list[str]) -> str:

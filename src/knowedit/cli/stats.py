@@ -22,7 +22,7 @@ from knowedit.cli.options import (
     Model,
     RunFolder,
 )
-from knowedit.cli.output import console, print_json, progress, safe
+from knowedit.cli.output import check_folders, console, print_json, progress, safe
 from knowedit.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def stats(
     """Gather, resume, or find it done; then print what was found."""
     from knowedit.editing import Reading, StatisticsRun
 
+    check_folders(out=out)
+    _check_part(part)
     with progress("reading the corpus"):
         corpus = _corpus(text, jsonl, dataset, field, split=split, config=config, revision=revision)
         corpus = corpus if shuffle is None else corpus.shuffled(shuffle)
@@ -110,6 +112,19 @@ def stats(
         console.print(f"installed as {safe(path)}")
 
 
+def _check_part(part: str) -> None:
+    """Refuse a projection that no family has.
+
+    Raises:
+        InputError: another name.
+    """
+    from knowedit.models import FAMILIES
+
+    known = dict.fromkeys(name for anatomy in FAMILIES.values() for name in anatomy.projection_parts)
+    if part not in known:
+        raise InputError(f"there is no projection {part!r}: use one of {', '.join(known)}")
+
+
 def _corpus(text: Path | None, jsonl: Path | None, dataset: str | None, field: str, **options: Any) -> Corpus:
     """The one source of text.
 
@@ -122,8 +137,14 @@ def _corpus(text: Path | None, jsonl: Path | None, dataset: str | None, field: s
     given = [name for name, value in sources.items() if value is not None]
     if len(given) != 1:
         raise InputError(
-            f"{' and '.join(given) or 'no source of text'} was given: give one of {', '.join(sources)}"
+            f"{' and '.join(given) or 'no source of text'} {'were' if given else 'was'} given: "
+            f"give one of {', '.join(sources)}"
         )
+    usual = {"field": "text", "split": "train", "config": None, "revision": None}
+    used = () if text is not None else ("field",) if jsonl is not None else tuple(usual)
+    asked = options | {"field": field}
+    if idle := [name for name in usual if name not in used and asked[name] != usual[name]]:
+        raise InputError(f"--{idle[0]} is of no use with {given[0]}: leave it out")
     if text is not None:
         return editing.text_file(text)
     if jsonl is not None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.table import Table
 
 import knowedit
+from knowedit.cli.choices import check_field
 from knowedit.cli.options import (
     DEFAULT_MODEL,
     Bounds,
@@ -27,10 +30,11 @@ from knowedit.cli.options import (
     Vary,
     Workers,
 )
-from knowedit.cli.output import check_outputs, console, print_json, progress, safe
+from knowedit.cli.output import check_folders, check_outputs, console, print_json, progress, safe
 from knowedit.errors import InputError
 
 if TYPE_CHECKING:
+    from knowedit.evaluation import Record
     from knowedit.evaluation.runs.sweep_points import SweepPoint, SweepRow
 
 FIELDS: Final = {"layer": "layer", "bound": "ε", "learning_rate": "rate"}
@@ -66,7 +70,11 @@ def sweep(
     from knowedit.evaluation import Sweep, best, read_sweep
     from knowedit.evaluation.figures import save, sweep_lines
 
+    check_folders(out=out)
     check_outputs(force=force, inputs=[records], figure=figure)
+    _check_fields(method, vary)
+    with progress("reading the records"):
+        asked = _records(model, records, limit)
     with progress(f"opening {model}"):
         lm = knowedit.load(model, device=device, dtype=dtype)
     if keep and lm.folder is None:
@@ -75,7 +83,7 @@ def sweep(
     grids = {one: _grid(one, chosen, bounds, rates, vary) for one in method}
     opened = lm if workers == 1 else model
     sweeps = [
-        Sweep(opened, one, grid, out, records, limit, seed=seed, device=device, dtype=dtype)
+        Sweep(opened, one, grid, out, asked, seed=seed, device=device, dtype=dtype)
         for one, grid in grids.items()
     ]
     torch.set_num_threads(1)  # as in a worker of several: the last digits depend on it
@@ -96,6 +104,39 @@ def sweep(
     for path in (out, figure):
         if path is not None:
             console.print(f"written to {safe(path)}")
+
+
+def _check_fields(methods: Sequence[str], vary: Any) -> None:
+    """Refuse fields and values that an editor does not have, before the model is opened.
+
+    Raises:
+        InputError: no such editor or field, or a value that it cannot have.
+    """
+    from knowedit.editing import make_editor
+
+    for method in methods:
+        editor = make_editor(method)
+        for name, values in vary or ():
+            for value in values:
+                check_field(editor, name, value)
+                make_editor(method, **{name: value})
+
+
+def _records(model: str, records: Path | None, limit: int | None) -> list[Record]:
+    """The training records that are swept over.
+
+    Raises:
+        InputError: fewer than two, or none can be had.
+    """
+    from knowedit.evaluation import TRAIN_FILE
+    from knowedit.evaluation.records.record import iter_records
+    from knowedit.evaluation.runs.evaluate import records_of
+
+    source = records_of(model, records, TRAIN_FILE)
+    found = list(islice(iter_records(source) if isinstance(source, Path) else source, limit))
+    if len(found) < 2:
+        raise InputError(f"{len(found)} records are too few for an interval: give at least two")
+    return found
 
 
 def _grid(

@@ -32,6 +32,8 @@ from knowedit.cli.options import (
 )
 from knowedit.cli.output import check_outputs, console, print_json, progress, safe, stderr
 from knowedit.cli.stack import stacked
+from knowedit.errors import InputError
+from knowedit.facts import split_template, template_of
 
 if TYPE_CHECKING:
     from knowedit.tracing import Part, Trace, TraceSettings
@@ -74,6 +76,7 @@ def trace(
     from knowedit.editing import Edit
     from knowedit.models import fingerprint
 
+    _check_texts(prompt, subject, answer, substitute)
     files = _data_files(out, part)
     check_outputs(force=force, suffix=(".safetensors",), inputs=edits, out=files, figure=figure)
     settings = trace_settings(
@@ -100,6 +103,18 @@ def trace(
     _print(traces)
     for path in written:
         console.print(f"written to {safe(path)}", soft_wrap=True)
+
+
+def _check_texts(prompt: str, subject: str, answer: str | None, substitute: str | None) -> None:
+    """Refuse, before the model is opened, what no trace could be made of.
+
+    Raises:
+        InputError: a text that is empty, or a prompt that is no template.
+    """
+    texts = {"subject": subject, "--answer": answer, "--substitute": substitute}
+    if empty := [name for name, text in texts.items() if text is not None and not text.strip()]:
+        raise InputError(f"the {empty[0].removeprefix('--')} is empty: give at least one visible character")
+    split_template(template_of(prompt, subject))
 
 
 def _data_files(out: Path | None, part: str) -> list[Path]:

@@ -19,6 +19,8 @@ from knowedit.models import LanguageModel, Prompt, encode, encode_with_offsets
 
 DRAWS = 10
 """Noise samples per text, as in the paper."""
+MOST_NOISE = 1e4
+"""Of ν and of its factor: embeddings are far below 1, and the squares of much more overflow in a model."""
 
 
 class Corruption(Protocol):
@@ -267,3 +269,5 @@ def _added(lm: LanguageModel, prompt: Prompt, noise: Tensor) -> tuple[Tensor, Te
 def _check_positive(name: str, value: float, advice: str) -> None:
     if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
         raise InputError(f"{name} is {value!r}, expected a positive number: {advice}")
+    if value > MOST_NOISE:
+        raise InputError(f"{name} is {value!r}, expected at most {MOST_NOISE:,.0f}: {advice}")

@@ -6,6 +6,7 @@ to. The change δ is what is optimised: Adam does not see where it starts, and �
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
@@ -62,16 +63,18 @@ class FineTuning(Editor):
     method: str = ""
 
     def __post_init__(self) -> None:
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise InputError(f"the learning rate is {self.learning_rate}: give a positive number")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise InputError(f"the learning rate is {self.learning_rate}: give a positive and finite number")
         if self.max_steps < 0:
             raise InputError(f"max_steps is {self.max_steps}: give 0 or more")
         if self.target not in TARGETS:
             raise InputError(f"target is {self.target!r}: use one of {', '.join(TARGETS)}")
         if not isinstance(self.targets, tuple) or not self.targets:
             raise InputError(f"targets is {self.targets!r}: give a tuple of parts, such as ('mlp_down',)")
-        if self.bound is not None and self.bound != "known" and not self.bound > 0:
-            raise InputError(f"the bound ε is {self.bound}: give a positive number, or None for no bound")
+        if self.bound is not None and self.bound != "known" and not 0 < self.bound < math.inf:
+            raise InputError(
+                f"the bound ε is {self.bound}: give a positive and finite number, or None for no bound"
+            )
         if self.bound is not None and self.method == FT:
             raise InputError(f"FT has no bound ε, {self.bound} was given: use FT+L (ft+l)")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from knowedit.editing.statistics.corpus import Corpus, Identity
 from knowedit.errors import InputError
+from knowedit.models.hub import hub_answers
 
 FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
@@ -36,6 +37,7 @@ def dataset(
             field; in the stream, an entry without text.
     """
     local = Path(source).exists()
+    _check_use(source, local, config, revision)
     try:
         rows, version = (
             _opened(source, split, config, revision) if local else _hub(source, split, config, revision)
@@ -52,6 +54,19 @@ def dataset(
     return Corpus(
         name, identity, lambda: Corpus.fields(_entries(rows, f"{source}, {split}"), field), _size(rows)
     )
+
+
+def _check_use(source: str | Path, local: bool, config: str | None, revision: str | None) -> None:
+    """Refuse what a file has no use for, and the Hub where there is none: its client tries for half a minute."""
+    if local and revision is not None:
+        raise InputError(f"{source} is on this machine and has no revision {revision!r}: leave it out")
+    if Path(source).is_file() and config is not None:
+        raise InputError(f"{source} is a file and has no configuration {config!r}: leave it out")
+    if not local and _library() and not hub_answers():
+        raise InputError(
+            f"there is no data set {str(source)!r}: it is no file or folder, and the Hugging Face Hub cannot be "
+            "reached; check the spelling, or download it where there is a network"
+        )
 
 
 def _library() -> Any:
