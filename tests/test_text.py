@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from knowedit.text import csv_cell, markdown_cell, visible, visible_json
+from knowedit.cli.output import print_json
+from knowedit.text import csv_cell, markdown_cell, visible
 
 HOSTILE = {
     "escape": ("\x1b[31mred", r"\x1b[31mred"),
@@ -35,23 +36,27 @@ PLAIN = (
 
 
 @pytest.mark.parametrize(("text", "shown"), HOSTILE.values(), ids=HOSTILE)
-def test_what_cannot_be_seen_is_shown_and_json_keeps_its_value(text, shown):
+def test_what_cannot_be_seen_is_shown_and_json_keeps_its_value(capsys, text, shown):
     assert visible(text) == shown
-    written = visible_json(json.dumps(text, ensure_ascii=False))
-    assert json.loads(written) == text
-    assert visible(written) == written
+    print_json({text: [text]})
+    written = capsys.readouterr().out
+    assert json.loads(written) == {text: [text]}
+    assert visible(written, keep="\n") == written
 
 
 @pytest.mark.parametrize("text", PLAIN)
 def test_other_texts_are_as_they_are(text):
     assert visible(text) == text
     assert csv_cell(text) == text
-    assert visible_json(text) == text
 
 
 def test_line_breaks_stay_where_they_are_asked_for():
     assert visible("a\n\tb\r", keep="\n\t") == "a\n\tb\\r"
-    assert visible_json('{\n  "a": "\x7f"\n}') == '{\n  "a": "\\u007f"\n}'
+
+
+def test_json_has_no_number_that_is_not_finite(capsys):
+    print_json({"a": [float("nan"), (float("inf"), 1.5)]})
+    assert json.loads(capsys.readouterr().out) == {"a": [None, [None, 1.5]]}
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://a")'])

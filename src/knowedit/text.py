@@ -30,13 +30,6 @@ def visible(text: str, keep: str = "") -> str:
     return "".join(sign if sign in keep or not _hidden(sign) else _escape(sign) for sign in text)
 
 
-def visible_json(text: str) -> str:
-    """A JSON text with the escapes of JSON for what cannot be seen, line breaks aside; its value is the same."""
-    if text.isprintable():
-        return text
-    return "".join(sign if sign == "\n" or not _hidden(sign) else _json_escape(sign) for sign in text)
-
-
 def csv_cell(text: str) -> str:
     """A text as a cell of CSV, with an apostrophe before one that a spreadsheet would compute."""
     return f"'{visible(text)}" if text.startswith(FORMULAS) else visible(text)
@@ -53,8 +46,3 @@ def _hidden(sign: str) -> bool:
 
 def _escape(sign: str) -> str:
     return sign.encode("unicode_escape").decode()
-
-
-def _json_escape(sign: str) -> str:
-    units = sign.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

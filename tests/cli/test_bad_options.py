@@ -58,7 +58,7 @@ NUMBER = ("x", "nan", "inf", "-inf", "", "-1", "0", "1e400", DIGITS)
 NAME = ("nonsense", "", LONG, "\x1b[31m", "\u202e", "a\nb")
 FILE = ("missing", "", "folder", LONG, "no/such/file", "text")
 TARGET = ("", LONG, "no/such/folder/file", "folder", "text", "text/file")
-RUN = ("", LONG, "text", "text/run")
+RUN = ("", LONG, "text", "text/run", "folder", "other", ".")
 PICTURE = (*TARGET, "new", "new.gif", "folder/x.exe")
 
 SHARED: dict[str, tuple[str | tuple[str, ...], ...]] = {
@@ -192,6 +192,7 @@ WORDS = {
     "--records": "record",
     "--bound": "ε",
     "--config": "configuration",
+    "--out": "folder",
     "--method": "no editor",
     "--dtype": "floating point format",
     "--field": "none",

@@ -14,7 +14,6 @@ import pytest
 
 from knowedit.errors import InputError, NumericalError
 from knowedit.runs import WorkerDied, Workers, open_pool
-from knowedit.runs.job import cpus
 from tests.runs.jobs import Squares, marked
 
 ITEMS = list(range(12))
@@ -118,7 +117,7 @@ def test_no_workers_are_refused():
 
 
 def test_far_more_workers_than_cpus_are_refused_here_and_not_on_a_cluster():
-    most = max(16, 4 * cpus())
+    most = max(16, 4 * Workers.cpus())
     assert Workers(most).count == most
     with pytest.raises(InputError, match=f"{most + 1} workers are too many .* at most {most}"):
         Workers(most + 1)

@@ -26,7 +26,7 @@ from knowedit.cli.options import (
     Statistics,
     Workers,
 )
-from knowedit.cli.output import check_folders, console, print_json, progress, safe, stderr
+from knowedit.cli.output import check_folder, console, print_json, progress, safe, stderr
 from knowedit.cli.table import print_table
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def evaluate(
 
     from knowedit import evaluation
 
-    check_folders(out=out)
+    check_folder(out)
     editor = chosen_editor(method, profile, settings, layer=layer, bound=bound, statistics=statistics)
     with progress("reading the records"):
         scorer = _texts(model, records, tfidf, keep=keep_texts) if texts else False

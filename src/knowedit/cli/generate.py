@@ -8,9 +8,10 @@ import typer
 
 import knowedit
 from knowedit.cli.options import DEFAULT_MODEL, LARGEST_COUNT, LARGEST_SEED, Device, Dtype, Edits, Json, Model
-from knowedit.cli.output import print_json, print_text, progress
+from knowedit.cli.output import print_json, progress
 from knowedit.cli.stack import stacked
 from knowedit.errors import InputError
+from knowedit.text import visible
 
 
 def generate(
@@ -46,4 +47,4 @@ def generate(
     if as_json:
         print_json({"prompt": prompt, "text": text, "edits": [str(file) for file in edits or ()]})
     else:
-        print_text(text)
+        typer.echo(visible(text, keep="\n\t"))

@@ -15,7 +15,7 @@ import typer
 
 from knowedit.bundled import KNOWN_FACTS, NOTES
 from knowedit.cli.options import Json
-from knowedit.cli.output import check_folders, console, print_json, progress, stderr
+from knowedit.cli.output import check_folder, console, print_json, progress, stderr
 from knowedit.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def organism_train(
 
     if name not in RECIPES:
         raise InputError(f"{name!r} is not a recipe: use one of {', '.join(RECIPES)}")
-    check_folders(work=work / name, out=out / name)
+    check_folder(work / name, "--work", of_run=False)
+    check_folder(out / name, of_run=False)
     _check(work / name, out / name, force=force)
     torch.set_num_threads(threads)
     recipe = RECIPES[name]

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.segment import Segment
 
 from knowedit.errors import InputError
-from knowedit.text import visible, visible_json
+from knowedit.text import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -63,15 +63,18 @@ def safe(text: object) -> str:
     return escape(visible(str(text)))
 
 
-def print_text(text: str) -> None:
-    """A text on standard output as it is, line breaks and all, but for what would steer the terminal."""
-    typer.echo(visible(text, keep="\n\t"))
-
-
 def print_json(value: Any) -> None:
-    """One JSON value on standard output; a number that is not finite is null, as JSON has none."""
+    """One JSON value on standard output; a number that is not finite is null, as JSON has none.
+
+    What cannot be seen is written with the escapes of JSON, so that the value is the same.
+    """
     text = json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False)
-    typer.echo(visible_json(text))
+    typer.echo("".join(sign if visible(sign, keep="\n") == sign else _json_escape(sign) for sign in text))
+
+
+def _json_escape(sign: str) -> str:
+    units = sign.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def _finite(value: Any) -> Any:
@@ -174,19 +177,24 @@ def progress(text: str, unit: str | None = None, *, kept: str | None = None) -> 
     log.debug("%s: %.1f s", text, time.monotonic() - began)
 
 
-def check_folders(**folders: Path) -> None:
-    """Refuse, before any work, folders that could not be made.
+def check_folder(folder: Path, option: str = "--out", *, of_run: bool = True) -> None:
+    """Refuse, before any work, a folder that could not be made.
 
     Args:
-        folders: that of each option, such as ``out=``.
+        folder: it.
+        option: which names it.
+        of_run: it is that of a run, so that it must not be somebody else's.
 
     Raises:
-        InputError: a file is there, or above it.
+        InputError: a file is there, or above it; or it is somebody else's.
     """
-    for option, folder in folders.items():
-        for place in (folder, *folder.parents):
-            if place.exists() and not place.is_dir():
-                raise InputError(f"{place} is a file, where a folder is needed: give another --{option}")
+    from knowedit.runs import RunFolder
+
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise InputError(f"{place} is a file, where a folder is needed: give another {option}")
+    if of_run:
+        RunFolder(folder, "", 0, "").require_ours()
 
 
 def check_outputs(

@@ -22,7 +22,7 @@ from knowedit.cli.options import (
     Model,
     RunFolder,
 )
-from knowedit.cli.output import check_folders, console, print_json, progress, safe
+from knowedit.cli.output import check_folder, console, print_json, progress, safe
 from knowedit.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def stats(
     """Gather, resume, or find it done; then print what was found."""
     from knowedit.editing import Reading, StatisticsRun
 
-    check_folders(out=out)
+    check_folder(out)
     _check_part(part)
     with progress("reading the corpus"):
         corpus = _corpus(text, jsonl, dataset, field, split=split, config=config, revision=revision)

@@ -30,7 +30,7 @@ from knowedit.cli.options import (
     Vary,
     Workers,
 )
-from knowedit.cli.output import check_folders, check_outputs, console, print_json, progress, safe
+from knowedit.cli.output import check_folder, check_outputs, console, print_json, progress, safe
 from knowedit.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def sweep(
     from knowedit.evaluation import Sweep, best, read_sweep
     from knowedit.evaluation.figures import save, sweep_lines
 
-    check_folders(out=out)
+    check_folder(out)
     check_outputs(force=force, inputs=[records], figure=figure)
     _check_fields(method, vary)
     with progress("reading the records"):

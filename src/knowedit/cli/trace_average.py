@@ -29,7 +29,7 @@ from knowedit.cli.options import (
     Sever,
     Window,
 )
-from knowedit.cli.output import check_folders, check_outputs, console, print_json, progress, safe, stderr
+from knowedit.cli.output import check_folder, check_outputs, console, print_json, progress, safe, stderr
 
 if TYPE_CHECKING:
     from knowedit.intervals import Interval
@@ -72,7 +72,7 @@ def trace_average(
     from knowedit.tracing.figures import average_lines, save
     from knowedit.tracing.trace_run import AVERAGE
 
-    check_folders(out=out)
+    check_folder(out)
     check_outputs(force=force, inputs=[facts], figure=figure)
     settings = trace_settings(window, sever, draws, noise=noise, relative_noise=relative_noise)
     listed = None if facts is None else load_known_facts(facts)

@@ -36,7 +36,7 @@ class HeldFolder:
 
     def __enter__(self) -> Self:
         try:
-            self._require_ours()
+            self.require_ours()
             self._make()
             self._lock.acquire()
         except Timeout:
@@ -59,8 +59,12 @@ class HeldFolder:
         if not (self.path / self._mark).exists():
             self._unmake()
 
-    def _require_ours(self) -> None:
-        """A folder is ours if it is new, has a manifest, or holds nothing but what a killed process left."""
+    def require_ours(self) -> None:
+        """Refuse another's folder: ours is new, has its mark, or holds nothing but what a killed process left.
+
+        Raises:
+            InputError: it holds something else, or is the folder one is in.
+        """
         if (self.path / self._mark).exists():
             return
         if self.path == Path():

@@ -76,17 +76,17 @@ class Workers:
     def __post_init__(self) -> None:
         if self.count is not None and self.count < (0 if self.ray is None else 1):
             raise InputError(f"{self.count} workers cannot measure anything: give at least one")
-        most = max(FEW, CROWD * cpus())
+        most = max(FEW, CROWD * self.cpus())
         if self.ray is None and (self.count or 0) > most:
             raise InputError(
-                f"{self.count} workers are too many for {cpus()} CPUs: give at most {most}, or one a CPU"
+                f"{self.count} workers are too many for {self.cpus()} CPUs: give at most {most}, or one a CPU"
             )
 
-
-def cpus() -> int:
-    """How many CPUs this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on Windows and macOS
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    @staticmethod
+    def cpus() -> int:
+        """How many CPUs this process may use."""
+        affinity = getattr(os, "sched_getaffinity", None)  # not on Windows and macOS
+        return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

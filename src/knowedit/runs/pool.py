@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from knowedit.errors import InputError
-from knowedit.runs.job import Job, Station, WorkerDied, Workers, cpus
+from knowedit.runs.job import Job, Station, WorkerDied, Workers
 from knowedit.runs.manifest import differences
 from knowedit.runs.processes import Processes
 from knowedit.runs.ray import RayActors
@@ -203,7 +203,7 @@ def open_pool(job: Job[Item, Result], workers: Workers, items: int = 1) -> Itera
     Raises:
         InputError: a job that cannot be sent to another process; Ray is not installed, or there is no cluster.
     """
-    limit = cpus() if workers.count is None else max(workers.count, 1)
+    limit = workers.cpus() if workers.count is None else max(workers.count, 1)
     with _transport(job, workers, min(limit, max(items, 1))) as transport:
         pool: Pool[Item, Result] = Pool(transport, limit)
         try:

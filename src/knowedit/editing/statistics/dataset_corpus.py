@@ -9,7 +9,7 @@ from typing import Any
 
 from knowedit.editing.statistics.corpus import Corpus, Identity
 from knowedit.errors import InputError
-from knowedit.models.hub import hub_answers
+from knowedit.models.sources.hub import hub_answers
 
 FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
