@@ -77,10 +77,13 @@ def test_ties_are_no_success_for_either():
     assert RecordScores(same, same, same).columns["NS"] == 0
 
 
-def test_a_record_without_what_scores_need_is_refused(family):
-    for field in ("paraphrase_prompts", "neighborhood_prompts"):
-        with pytest.raises(InputError, match="record 7 lacks"):
-            score_record(family, Record.from_json(RECORD | {field: []}))
+def test_an_empty_list_of_prompts_leaves_its_columns_not_measured(family):
+    """MEMIT's multi_counterfact has empty lists of paraphrases."""
+    whole = score_record(family, Record.from_json(RECORD)).columns
+    for field, lost in (("paraphrase_prompts", ("PS", "PM")), ("neighborhood_prompts", ("NS", "NM"))):
+        found = score_record(family, Record.from_json(RECORD | {field: []})).columns
+        assert [key for key in whole if whole[key] is not None and found[key] is None] == list(lost)
+        assert found["EM"] == pytest.approx(whole["EM"], abs=1e-6)
 
 
 def test_records_are_read_in_the_official_schema(tmp_path):

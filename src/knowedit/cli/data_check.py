@@ -19,7 +19,9 @@ NAMED = 100
 
 
 def data_check(
-    file: Annotated[Path, typer.Argument(help="Records: a JSON list, or one JSON object a line.")],
+    file: Annotated[
+        Path, typer.Argument(help="Records: a JSON list, one JSON object a line, or one object; .gz too.")
+    ],
     official: Annotated[
         bool, typer.Option("--official", help="Refuse what is not the official counterfact.json, by SHA-256.")
     ] = False,
@@ -49,6 +51,9 @@ def _described(
         "official": official,
         "relations": table.relations,
         "table": [asdict(row) for row in table.rows()],
+        "left_out": table.left_out.reasons,
+        "without_true_object": table.without_truth,
+        "without_answer": table.without_answer,
         "bad": len(problems),
         "problems": problems[:NAMED],
     }
@@ -62,6 +67,16 @@ def _show(file: Path, digest: str, table: Table1, problems: list[str], *, offici
     for row in rows:
         if 0 < row.records < good:
             console.print(f"{row.records:,} of {good:,} records have {row.name.lower()}")
+    if table.without_truth:
+        console.print(
+            f"{good - table.without_truth:,} of {good:,} records have a true object; ES to NM need one"
+        )
+    if table.without_answer:
+        console.print(
+            f"{table.without_answer:,} locality or portability prompts have no answer and are not scored"
+        )
+    if table.left_out.count:
+        console.print(f"[yellow]of the records {safe(table.left_out)}[/]", soft_wrap=True)
     for problem in problems[:NAMED]:
         stderr.print(f"[bold red]bad:[/] {safe(problem)}")
     if problems:

@@ -53,8 +53,12 @@ def evaluate(
     seed: Seed = 0,
     workers: Workers = 1,
     texts: Annotated[
-        bool, typer.Option("--texts/--no-texts", help="Whether to generate text, for GE, RS and Essence.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--texts/--no-texts",
+            help="Whether to generate text, for GE, RS and Essence; by default where the records have reference texts.",
+        ),
+    ] = None,
     keep_texts: Annotated[
         bool,
         typer.Option(
@@ -79,7 +83,7 @@ def evaluate(
     check_folder(out)
     editor = chosen_editor(method, profile, settings, layer=layer, bound=bound, statistics=statistics)
     with progress("reading the records"):
-        scorer = _texts(model, records, tfidf, keep=keep_texts) if texts else False
+        scorer = _texts(model, records, tfidf, texts, keep=keep_texts)
     torch.set_num_threads(1)  # as in a worker of several: the last digits depend on it
     with progress("opening the model", "records", kept=f"every finished record is kept in {out}") as tell:
         run = evaluation.evaluate(
@@ -110,17 +114,29 @@ def evaluate(
         raise typer.Exit(SOME_FAILED)
 
 
-def _texts(model: str, records: Path | None, tfidf: Path | None, *, keep: bool) -> TextScorer:
-    """How texts are measured.
+def _texts(
+    model: str, records: Path | None, tfidf: Path | None, wanted: bool | None, *, keep: bool
+) -> TextScorer | bool:
+    """How texts are measured; False for not at all.
 
     Raises:
-        InputError: no TF-IDF model can be had.
+        InputError: they are asked for, and no TF-IDF model can be had.
     """
     from knowedit.evaluation import TextScorer, TfIdf
-    from knowedit.evaluation.runs.evaluate import records_of, reference_tfidf
+    from knowedit.evaluation.runs.evaluate import has_references, records_of, reference_tfidf
 
-    known = TfIdf.load(tfidf) if tfidf else reference_tfidf(records_of(model, records))
-    return TextScorer(known, kept=keep)
+    if wanted is False:
+        return False
+    if tfidf is not None:
+        return TextScorer(TfIdf.load(tfidf), kept=keep)
+    source = records_of(model, records)
+    if wanted is None and not has_references(source):
+        stderr.print(
+            f"[yellow]{safe(source)} has no reference texts: GE, RS and Essence are not measured[/]; "
+            "give --tfidf to measure them"
+        )
+        return False
+    return TextScorer(reference_tfidf(source), kept=keep)
 
 
 def _watch(tell: Callable[..., None]) -> Callable[[int, int, Outcome | None], None]:

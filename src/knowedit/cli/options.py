@@ -209,7 +209,7 @@ Set = Annotated[
 
 Records = Annotated[
     Path | None,
-    typer.Option(help="COUNTERFACT records, such as counterfact.json; by default the model's own."),
+    typer.Option(help="Records: COUNTERFACT, zsRE, KnowEdit, MQuAKE, ...; by default the model's own."),
 ]
 Limit = Annotated[
     int | None, typer.Option(min=1, max=LARGEST_COUNT, help="At most this many, the first ones.")

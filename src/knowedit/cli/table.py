@@ -73,10 +73,7 @@ def _as_json(row: Row) -> dict[str, Any]:
 
 def print_table(table: Table) -> None:
     """The table for people, a block a model; a column that no row has is left out."""
-    from knowedit.evaluation import COLUMNS
-    from knowedit.evaluation.runs.tables import LEGEND
-
-    keys = [key for key in COLUMNS if any(key in row.columns for row in table.rows)]
+    keys = [key for key in table.keys if any(key in row.columns for row in table.rows)]
     for model in dict.fromkeys(row.model for row in table.rows):
         grid = Grid(
             "method",
@@ -95,7 +92,7 @@ def print_table(table: Table) -> None:
                     row.fails,
                 )
         console.print(grid)
-    console.print(f"[dim]{safe(LEGEND)}[/]")
+    console.print(f"[dim]{safe(table.legend)}[/]")
 
 
 def _cell(table: Table, row: Row, key: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from knowedit.errors import InputError
 from knowedit.evaluation.figures.captions import record_counts
 from knowedit.evaluation.runs.tables import Row, Table
-from knowedit.evaluation.scores.columns import COLUMNS, Column
+from knowedit.evaluation.scores.columns import Column
 from knowedit.figures import style
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def bars(table: Table) -> Figure:
     Raises:
         InputError: a table without rows, or one in which nothing is measured.
     """
-    keys = [key for key in COLUMNS if any(key in row.columns for row in table.rows)]
+    keys = [key for key in table.keys if any(key in row.columns for row in table.rows)]
     if not keys:
         raise InputError("the table has no measured value: give the run of at least one scored record")
     groups = [[row for row in table.rows if row.group == group] for group in _groups(table)]

@@ -14,7 +14,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from knowedit.evaluation.records.files import entries
-from knowedit.evaluation.records.record import Record, read_entries
+from knowedit.evaluation.records.forms.form import NoSingleEdit
+from knowedit.evaluation.records.questions import Question
+from knowedit.evaluation.records.record import LeftOut, Record, read_entries
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,6 +32,17 @@ ROWS: dict[str, Callable[[Record], Texts]] = {
     "Generation Prompts": lambda record: record.generation_prompts,
 }
 """The rows below "Records", and the texts of which each counts the distinct ones."""
+
+MORE_ROWS: dict[str, Callable[[Record], Texts]] = {
+    "Locality Prompts": lambda record: _prompts(record.locality),
+    "Portability Prompts": lambda record: _prompts(record.portability),
+}
+"""Rows that the paper does not have; each is there if a record has such prompts."""
+
+
+def _prompts(questions: Sequence[Question] | None) -> Texts:
+    return None if questions is None else [one.prompt for one in questions]
+
 
 PAPER: dict[str, tuple[int, int, int]] = {
     "Records": (21919, 645, 1),
@@ -97,17 +110,28 @@ class Table1:
     """Counts records as they pass; it keeps 16 bytes a distinct text and relation, and no record.
 
     A digest of 128 bits stands for a text: that any two of a million texts share one has a chance below 1e-26.
+
+    Attributes:
+        left_out: the records that ask for no single edit; they are not counted.
+        without_truth: how many records have no true object.
+        without_answer: how many locality and portability prompts have no answer, so that they are not scored.
     """
 
     def __init__(self) -> None:
-        self._tallies = {name: _Tally() for name in ROWS}
+        self.left_out = LeftOut()
+        self.without_truth = self.without_answer = 0
+        self._tallies = {name: _Tally() for name in ROWS | MORE_ROWS}
         self._relations: dict[str | None, int] = defaultdict(int)
 
     def add(self, record: Record) -> None:
         """Count one more record."""
         self._relations[record.fact.relation] += 1
-        for name, texts in ROWS.items():
+        for name, texts in (ROWS | MORE_ROWS).items():
             self._tallies[name].add(record.fact.relation, texts(record))
+        self.without_truth += record.fact.target_true is None
+        self.without_answer += sum(
+            not one.answers for one in (*(record.locality or ()), *(record.portability or ()))
+        )
 
     def add_all(self, records: Iterable[Record]) -> Table1:
         """Count all of them, and return the table."""
@@ -130,11 +154,12 @@ class Table1:
         return bool(self._relations) and None not in self._relations
 
     def rows(self) -> list[Count]:
-        """The rows of Table 1, in its order."""
+        """The rows of Table 1, in its order, and those of other prompts that there are."""
         records = self.records
         mean = records / len(self._relations) if self._related else None
         first = Count("Records", records, mean, 1.0 if records else None, records)
-        return [first, *(tally.count(name, related=self._related) for name, tally in self._tallies.items())]
+        shown = {name: tally for name, tally in self._tallies.items() if name in ROWS or tally.records}
+        return [first, *(tally.count(name, related=self._related) for name, tally in shown.items())]
 
     def __rich__(self) -> Table:
         """The table in a terminal."""
@@ -151,6 +176,8 @@ class Table1:
 def check_records(path: str | Path, table: Table1) -> Iterator[str]:
     """Read a file of records to its end: the good ones are added to the table, each bad one is named.
 
+    Those that ask for no single edit of a fact are counted as `Table1.left_out`.
+
     Yields:
         Where a bad entry is and what is wrong with it, one line each.
 
@@ -160,5 +187,7 @@ def check_records(path: str | Path, table: Table1) -> Iterator[str]:
     for item in read_entries(entries(path)):
         if isinstance(item, Record):
             table.add(item)
+        elif isinstance(item, NoSingleEdit):
+            table.left_out.add(item)
         else:
             yield " ".join(str(item).split())

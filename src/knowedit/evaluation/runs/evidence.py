@@ -184,10 +184,10 @@ def _disagreements(was: RecordScores, now: RecordScores) -> list[str]:
     old, new = _probabilities(was), _probabilities(now)
     if old.shape != new.shape:
         found.append(f"{len(old)} probabilities were {len(new)} now")
-    elif not (gap := float(np.abs(old - new).max())) <= PROBABILITY:
+    elif not (gap := float(np.abs(old - new).max(initial=0))) <= PROBABILITY:
         found.append(f"a probability differs by {gap:.2g}")
     before, after = was.columns, now.columns
-    if [key for key in before if (before[key] is None) != (after[key] is None)]:
+    if [key for key in before | after if (before.get(key) is None) != (after.get(key) is None)]:
         found.append("other columns are measured")
     essence, again = before["Essence"], after["Essence"]
     if essence is not None and again is not None and not abs(again - essence) <= PERPLEXITY * essence:
@@ -197,7 +197,7 @@ def _disagreements(was: RecordScores, now: RecordScores) -> list[str]:
 
 def _probabilities(scores: RecordScores) -> np.ndarray[Any, np.dtype[np.float64]]:
     parts = [side.numpy() for pair in scores.groups.values() for side in (pair.new, pair.true)]
-    return np.concatenate(parts)
+    return np.concatenate([np.zeros(0), *parts])
 
 
 def _far_means(run: Run, compared: Sequence[tuple[RecordScores, RecordScores]]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from knowedit.errors import FileFormatError
-from knowedit.evaluation.scores.columns import COLUMNS
+from knowedit.evaluation.scores.columns import Column
 from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.figures.tables import data_frame
 from knowedit.runs import canonical, read_folder
@@ -136,14 +136,14 @@ class Run:
         rows = []
         for one in self.outcomes:
             columns = {} if one.scores is None else RecordScores.from_json(one.scores).columns
-            scaled = {key: _scaled(key, columns.get(key)) for key in COLUMNS}
+            scaled = {key: _scaled(key, value) for key, value in columns.items()}
             rows.append({"case_id": one.case_id, **scaled, "error": one.error, "seconds": one.seconds})
-        fields = ("case_id", *COLUMNS, "error", "seconds")
-        return data_frame({field: [row[field] for row in rows] for field in fields}).set_index("case_id")
+        fields = ("case_id", *Column.keys(rows), "error", "seconds")
+        return data_frame({field: [row.get(field) for row in rows] for field in fields}).set_index("case_id")
 
 
 def _scaled(key: str, value: float | None) -> float | None:
-    return None if value is None else value * COLUMNS[key].scale
+    return None if value is None else value * Column.of(key).scale
 
 
 def read_run(path: Path, *, whole: bool = False) -> Run:

@@ -47,7 +47,7 @@ class EvaluationJob:
         model: a name, folder, GGUF file or Hub id; or an open model, which cannot be sent to other processes.
         editor: any object with ``edit``; None scores the model as it is.
         seed: with a record's case id it decides what is drawn for that record.
-        scorer: any object with `Scorer.identity` and `Scorer.score`.
+        scorer: any object with `Scorer.identity` and `Scorer.score`, and `Scorer.before` if it needs that.
         device: where the model is put.
         dtype: its number format, by default that of its file.
     """
@@ -148,17 +148,24 @@ class EvaluationStation:
         return Outcome(record.case_id, scores, error, round(time.perf_counter() - start, 4))
 
     def _scores(self, record: Record) -> dict[str, Any]:
+        before = self._before(record)
         if self.editor is None:
-            return self._scored(record)
+            return self._scored(record, before)
         generator = record_generator(self.job.seed, record.case_id)
         with without_outcome():  # what the edited model predicts is among the scores
             edit = self.editor.edit(self.lm, [record.fact], generator=generator)
         with edit.applied(self.lm, check="edited"):
-            return self._scored(record)
+            return self._scored(record, before)
 
-    def _scored(self, record: Record) -> dict[str, Any]:
+    def _before(self, record: Record) -> Any:
+        """What the scorer asks of the unedited model; None where that is nothing."""
+        ask = getattr(self.job.scorer, "before", None)
+        return None if ask is None else ask(self.lm, record)
+
+    def _scored(self, record: Record, before: Any) -> dict[str, Any]:
         generator = record_generator(self.job.seed, record.case_id, "texts")
-        found: dict[str, Any] = self.job.scorer.score(self.lm, record, generator)
+        known = () if before is None else (before,)
+        found: dict[str, Any] = self.job.scorer.score(self.lm, record, generator, *known)
         canonical(found)  # NaN is an error of this record and not of the file
         return found
 

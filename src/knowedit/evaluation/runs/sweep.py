@@ -21,7 +21,7 @@ from knowedit.evaluation.runs.station import (
     editor_identity,
 )
 from knowedit.evaluation.runs.sweep_points import ADVICE, KIND, LINES, SCHEMA, TITLE, SweepPoint
-from knowedit.evaluation.scores.columns import COLUMNS
+from knowedit.evaluation.scores.columns import Column
 from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.evaluation.scores.scorer import Scorer
 from knowedit.models import LanguageModel
@@ -136,7 +136,27 @@ class Sweep:
         found = list(islice(every, self.limit))
         if len(found) < 2:
             raise InputError(f"{len(found)} records are too few for an interval: give at least two")
+        _require_judged(found)
         return found
+
+
+def _require_judged(records: Sequence[Record]) -> None:
+    """Refuse records by which no setting can be judged the best.
+
+    Raises:
+        InputError: one without a true object, paraphrases or neighborhood prompts.
+    """
+    for record in records:
+        lacks = {
+            "true object": record.fact.target_true,
+            "paraphrase": record.paraphrase_prompts,
+            "neighborhood prompt": record.neighborhood_prompts,
+        }
+        if missing := [name for name, found in lacks.items() if not found]:
+            raise InputError(
+                f"record {record.case_id} has no {' and no '.join(missing)}, and a sweep judges settings by ES, PS and "
+                "NS: give records that have them, such as COUNTERFACT's"
+            )
 
 
 @dataclass(frozen=True)
@@ -214,7 +234,7 @@ class _Collected:
                 f"with: {next(iter(failed.values()))}"
             )
         rows = [RecordScores.from_json(one.scores or {}).columns for one in scored]
-        columns = {key: [row[key] for row in rows] for key in COLUMNS}
+        columns = {key: [row.get(key) for row in rows] for key in Column.keys(rows)}
         return SweepPoint(
             method,
             setting,

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from knowedit.errors import FileFormatError, InputError
-from knowedit.evaluation.scores.columns import COLUMNS, COMPOSITE, harmonic_mean
+from knowedit.evaluation.scores.columns import COMPOSITE, Column, harmonic_mean
 from knowedit.intervals import Interval
 from knowedit.runs import canonical, read_folder
 
@@ -107,7 +107,7 @@ class SweepPoint:
         """
         rng = np.random.default_rng(seed)
         columns = {
-            key: Interval.bootstrap(values, rng).scaled(COLUMNS[key].scale)
+            key: Interval.bootstrap(values, rng).scaled(Column.of(key).scale)
             for key, values in self.columns.items()
         }
         return SweepRow(self.method, self.setting, columns, len(self.cases))

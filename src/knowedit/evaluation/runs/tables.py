@@ -15,7 +15,7 @@ import numpy as np
 from knowedit.errors import InputError
 from knowedit.evaluation.runs.run import Run
 from knowedit.evaluation.runs.station import UNEDITED as UNEDITED
-from knowedit.evaluation.scores.columns import COLUMNS
+from knowedit.evaluation.scores.columns import TOKEN_COLUMNS, Column
 from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.evaluation.scores.summary import summarise
 from knowedit.figures.tables import data_frame
@@ -37,6 +37,11 @@ LEGEND: Final = (
     "lower is better. Bold: best of the edited rows of one model and one set of records. "
     f"F1: does not generalise, PS < {F1_BELOW:g}. F2: bleeds over, NS more than {F2_LOSS:g} below the unedited model. "
     f"F2?: not judged, since the unedited model's run is missing. {NOT_MEASURED}: not measured."
+)
+TOKEN_LEGEND: Final = (
+    "Acc, Loc and Port: tokens of the answers, × 100. Acc: predicted after the request. Loc: as the unedited model "
+    "predicts them, after locality prompts. Port: predicted after portability prompts. "
+    "F2? also where records have no neighborhood prompts."
 )
 
 
@@ -101,12 +106,23 @@ class Table:
     rows: tuple[Row, ...]
 
     @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The columns: those of Table 2, and of the others those that a row has."""
+        return Column.keys(row.columns for row in self.rows)
+
+    @property
+    def legend(self) -> str:
+        """What people have to know of the columns."""
+        return f"{LEGEND} {TOKEN_LEGEND}" if set(self.keys) & set(TOKEN_COLUMNS) else LEGEND
+
+    @cached_property
     def best(self) -> frozenset[tuple[str, str, str]]:
         """Group, column and method of the best value of each column among the edited rows of a group."""
         found = set()
         for group in {row.group for row in self.rows}:
             edited = [row for row in self.rows if row.group == group and not row.unedited]
-            for key, column in COLUMNS.items():
+            for key in self.keys:
+                column = Column.of(key)
                 values = {row.method: row.columns[key].mean for row in edited if key in row.columns}
                 if len(values) > 1:
                     best = max(values.values()) if column.better == "higher" else min(values.values())
@@ -119,15 +135,15 @@ class Table:
 
     def markdown(self) -> str:
         """The table in Markdown; the best value of each column of a model's edited rows is bold."""
-        head = ["model", "method", *COLUMNS, "fails", "records"]
+        head = ["model", "method", *self.keys, "fails", "records"]
         lines = [head, ["---"] * len(head), *(self._line(row, "**{}**") for row in self.rows)]
         rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return f"{rows}\n\n{LEGEND}\n"
+        return f"{rows}\n\n{self.legend}\n"
 
     def csv(self) -> str:
         """The table as CSV: a line a row, three fields a column; a column that was not measured is empty."""
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, _FIELDS, lineterminator="\n")
+        writer = csv.DictWriter(stream, self._fields, lineterminator="\n")
         writer.writeheader()
         writer.writerows(
             {name: "" if value is None else value for name, value in one.items()} for one in self._flat()
@@ -141,25 +157,30 @@ class Table:
             InputError: pandas is not installed.
         """
         rows = list(self._flat())
-        return data_frame({field: [row[field] for row in rows] for field in _FIELDS})
+        return data_frame({field: [row[field] for row in rows] for field in self._fields})
 
     def _repr_html_(self) -> str:
         head = "".join(
-            f"<th>{escape(name)}</th>" for name in ("model", "method", *COLUMNS, "fails", "records")
+            f"<th>{escape(name)}</th>" for name in ("model", "method", *self.keys, "fails", "records")
         )
         rows = "".join(
             "<tr>" + "".join(f"<td>{one}</td>" for one in self._line(row, "<b>{}</b>", escape)) + "</tr>"
             for row in self.rows
         )
-        return f"<table><tr>{head}</tr>{rows}</table><p>{escape(LEGEND)}</p>"
+        return f"<table><tr>{head}</tr>{rows}</table><p>{escape(self.legend)}</p>"
 
     def _line(self, row: Row, bold: str, text: Callable[[str], str] = str) -> list[str]:
         """The cells of a row; ``text`` is applied to the names, which may be anything."""
         cells = []
-        for key in COLUMNS:
+        for key in self.keys:
             cell = row.cell(key)
             cells.append(bold.format(cell) if self.is_best(row, key) else cell)
         return [text(row.model), text(row.method), *cells, row.fails, row.records]
+
+    @property
+    def _fields(self) -> list[str]:
+        named = ("model", "method", "records", "failed", "missing", "fails")
+        return [*named, *(name for key in self.keys for name, _ in _ends(key, None))]
 
     def _flat(self) -> list[dict[str, Any]]:
         return [
@@ -170,16 +191,10 @@ class Table:
                 "failed": row.failed,
                 "missing": row.missing,
                 "fails": " ".join(row.marks),
-                **{name: value for key in COLUMNS for name, value in _ends(key, row.columns.get(key))},
+                **{name: value for key in self.keys for name, value in _ends(key, row.columns.get(key))},
             }
             for row in self.rows
         ]
-
-
-_FIELDS: Final = (
-    *("model", "method", "records", "failed", "missing", "fails"),
-    *(name for key in COLUMNS for name in (key, f"{key}_low", f"{key}_high")),
-)
 
 
 def _ends(key: str, found: Interval | None) -> list[tuple[str, float | None]]:
@@ -237,7 +252,7 @@ def run_row(run: Run, seed: int = 0) -> Row:
     return Row(
         method=str(names.get("method", run.identity.get("method"))),
         model=str(names.get("model", run.identity["model"][:12])),
-        columns={key: interval.scaled(COLUMNS[key].scale) for key, interval in found.items()},
+        columns={key: interval.scaled(Column.of(key).scale) for key, interval in found.items()},
         n=len(run.scored),
         failed=len(run.failed),
         missing=run.missing,

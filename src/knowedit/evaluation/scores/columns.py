@@ -6,14 +6,17 @@ A new score of texts touches two files: its `Column` here, with `SCORES_VERSION`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from knowedit.errors import InputError
 
 SCORES_VERSION: Final = 1
-"""Raised by hand when the value of a column may change, or a column is added: it is part of a run's identity."""
+"""Raised by hand when the value of a column may change, or one is added to records that were scored without it.
+
+It is part of a run's identity.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,20 +43,27 @@ class Column:
 
     @classmethod
     def of(cls, key: str) -> Column:
-        """A column of `COLUMNS` by its key.
+        """A column of `COLUMNS` or `TOKEN_COLUMNS` by its key.
 
         Raises:
             InputError: there is none.
         """
-        if key not in COLUMNS:
-            raise InputError(f"there is no column {key!r}: expected some of {', '.join(COLUMNS)}")
-        return COLUMNS[key]
+        known = COLUMNS | TOKEN_COLUMNS
+        if key not in known:
+            raise InputError(f"there is no column {key!r}: expected some of {', '.join(known)}")
+        return known[key]
+
+    @staticmethod
+    def keys(measured: Iterable[Iterable[str]]) -> tuple[str, ...]:
+        """All of `COLUMNS`, and those of `TOKEN_COLUMNS` that are in one of the sets of keys that were measured."""
+        found = {key for keys in measured for key in keys}
+        return (*COLUMNS, *(key for key in TOKEN_COLUMNS if key in found))
 
     @property
     def scaled_unit(self) -> str:
         """The unit that the values have in Table 2."""
-        if self.unit == "share of prompts":
-            return "% of prompts"
+        if self.unit.startswith("share of ") and self.scale == 100:
+            return f"% of {self.unit.removeprefix('share of ')}"
         return self.unit if self.scale == 1 else f"{self.unit} × {self.scale:g}"
 
     def heading(self, *, narrow: bool = False) -> str:
@@ -77,6 +87,16 @@ COLUMNS: Final = {
     )
 }
 """The nine columns, in the order of Table 2."""
+
+TOKEN_COLUMNS: Final = {
+    key: Column(key, name, "share of tokens", "higher", source, in_v1=False)
+    for key, name, source in (
+        ("Acc", "accuracy: tokens of the new object after the request", "EasyEdit, rewrite_acc"),
+        ("Loc", "locality: tokens as the unedited model predicts them", "KnowEdit, locality"),
+        ("Port", "portability: tokens of the answers that follow", "KnowEdit, portability"),
+    )
+}
+"""Columns that only records with locality or portability prompts, or without a true object, have; see `answers`."""
 
 JUDGED: Final = ("ES", "PS", "NS")
 """The columns that a setting is judged by, through their harmonic mean; the paper names no rule."""

@@ -1,4 +1,6 @@
-"""The scores of one record: the nine columns of Table 2 (Section 5.2, Eqn. 9 and 10), and their JSON."""
+"""The scores of one record: the nine columns of Table 2 (Section 5.2, Eqn. 9 and 10), token accuracy where it has such
+prompts, and their JSON.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from knowedit.errors import FileFormatError, InputError
+from knowedit.evaluation.scores.answers import AnswerScores
 from knowedit.evaluation.scores.columns import COLUMNS
 from knowedit.evaluation.scores.texts import TextScores
 from knowedit.models import LanguageModel, target_token_log_probabilities
@@ -62,6 +65,11 @@ class Pair:
         found = sums.exp().cpu()
         return cls(found[: len(prompts)], found[len(prompts) :])
 
+    @classmethod
+    def none(cls) -> Pair:
+        """Of no prompts."""
+        return cls(torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
+
     @property
     def success(self) -> float:
         """Share of prompts after which o* is more probable than o_c (Eqn. 9)."""
@@ -91,12 +99,13 @@ class RecordScores:
     """The probabilities and texts that Table 2's columns are made of, for one record.
 
     Attributes:
-        prompt: after the request itself.
+        prompt: after the request itself; empty where the record has no true object to compare with.
         paraphrases: after its paraphrases; None where the record has none.
         neighborhood: after prompts about other subjects of which o_c is true; None where it has none.
         texts: what was measured on texts, or None.
         probability: what the probabilities are, see `Pair.measure`.
         case_id: the record's number.
+        answers: what was measured token by token; None where the record has no such prompts.
     """
 
     prompt: Pair
@@ -105,6 +114,7 @@ class RecordScores:
     texts: TextScores | None = None
     probability: Probability = "joint"
     case_id: int | None = None
+    answers: AnswerScores | None = None
 
     @property
     def groups(self) -> dict[str, Pair]:
@@ -114,7 +124,7 @@ class RecordScores:
 
     @property
     def columns(self) -> dict[str, float | None]:
-        """The nine of `COLUMNS`, in their order and units; None is NOT MEASURED.
+        """The nine of `COLUMNS`, in their order and units, and those of its `answers`; None is NOT MEASURED.
 
         In NS and NM o_c is the good answer. Equal probabilities are no success for either.
         """
@@ -125,10 +135,10 @@ class RecordScores:
         }
         found: dict[str, float | None] = dict.fromkeys(COLUMNS)
         for key, pair in good.items():
-            found[key + "S"] = None if pair is None else pair.success
-            found[key + "M"] = None if pair is None else pair.magnitude
+            if pair is not None and len(pair.new):
+                found[key + "S"], found[key + "M"] = pair.success, pair.magnitude
         found |= {} if self.texts is None else self.texts.columns
-        return {key: found[key] for key in COLUMNS}
+        return {key: found[key] for key in COLUMNS} | ({} if self.answers is None else self.answers.columns)
 
     def value(self, column: str) -> float:
         """One column that has to be there.
@@ -152,6 +162,7 @@ class RecordScores:
             "probability": self.probability,
             **{key: None if pair is None else pair.to_json() for key, pair in pairs.items()},
             "texts": None if self.texts is None else self.texts.to_json(),
+            **({} if self.answers is None else {"answers": self.answers.to_json()}),
         }
 
     @classmethod
@@ -167,7 +178,14 @@ class RecordScores:
                 for name, key in GROUPS.items()
             }
             texts = None if entry["texts"] is None else TextScores.from_json(entry["texts"])
-            return cls(**pairs, texts=texts, probability=entry["probability"], case_id=entry["case_id"])  # type: ignore[arg-type]
+            answers = AnswerScores.from_json(entry["answers"]) if "answers" in entry else None
+            return cls(  # type: ignore[misc]
+                **pairs,  # type: ignore[arg-type]
+                texts=texts,
+                probability=entry["probability"],
+                case_id=entry["case_id"],
+                answers=answers,
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileFormatError(
                 f"the scores of a record lack or misspell {error}: expected what RecordScores.to_json wrote; "

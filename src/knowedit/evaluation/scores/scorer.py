@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -9,6 +10,7 @@ import torch
 
 from knowedit.errors import InputError
 from knowedit.evaluation.records.record import Record
+from knowedit.evaluation.scores.answers import Ids, has_answers, predictions, score_answers
 from knowedit.evaluation.scores.columns import SCORES_VERSION
 from knowedit.evaluation.scores.record_scores import GROUPS, Pair, Probability, RecordScores
 from knowedit.evaluation.scores.texts import TextScorer
@@ -37,9 +39,19 @@ class Scorer:
         texts = None if self.texts is None else self.texts.identity
         return {"version": SCORES_VERSION, "probability": self.probability, "texts": texts}
 
-    def score(self, lm: LanguageModel, record: Record, generator: torch.Generator | None) -> dict[str, Any]:
+    def before(self, lm: LanguageModel, record: Record) -> tuple[Ids, ...] | None:
+        """What has to be asked of the unedited model, to be given to `score`; None where that is nothing."""
+        return predictions(lm, record)
+
+    def score(
+        self,
+        lm: LanguageModel,
+        record: Record,
+        generator: torch.Generator | None,
+        before: Sequence[Ids] | None = None,
+    ) -> dict[str, Any]:
         """The scores as JSON, for a line of a run's file; see `score_record`."""
-        return score_record(lm, record, self, generator=generator).to_json()
+        return score_record(lm, record, self, generator=generator, before=before).to_json()
 
 
 def score_record(
@@ -48,44 +60,46 @@ def score_record(
     scorer: Scorer | None = None,
     *,
     generator: torch.Generator | None = None,
+    before: Sequence[Ids] | None = None,
 ) -> RecordScores:
     """Score the model as it is now: call it inside and outside `Edit.applied` and compare.
 
     Args:
         lm: the model.
-        record: what to ask; a field that is None leaves its columns NOT MEASURED.
+        record: what to ask; a field that is None or empty leaves its columns NOT MEASURED.
         scorer: by default joint probabilities and no text.
         generator: draws the generated text; needed unless that is greedy.
+        before: what `Scorer.before` found in the unedited model. Without it Loc is NOT MEASURED.
 
     Raises:
-        InputError: a record without a true object, or with empty lists of prompts; or no generator for text that is
-            to be drawn.
+        InputError: no generator for text that is to be drawn, or an object that does not follow a prompt.
     """
     asked = scorer or Scorer()
-    groups = _prompt_groups(record)
-    fact = record.fact
-    # One batch for all prompts and both objects: the model runs once.
-    prompts = [prompt for group in groups.values() for prompt in group]
-    pair = Pair.measure(lm, prompts, fact.target_new, str(fact.target_true), asked.probability)
-    sizes = [len(group) for group in groups.values()]
-    parts = zip(groups, torch.split(pair.new, sizes), torch.split(pair.true, sizes), strict=True)
-    found = {name: Pair(new, true) for name, new, true in parts}
+    found = _measured(lm, record, asked.probability)
     return RecordScores(
-        found["prompt"],
+        found.get("prompt", Pair.none()),
         found.get("paraphrases"),
         found.get("neighborhood"),
         texts=None if asked.texts is None else asked.texts.score(lm, record, generator),
         probability=asked.probability,
         case_id=record.case_id,
+        answers=score_answers(lm, record, before) if has_answers(record) else None,
     )
+
+
+def _measured(lm: LanguageModel, record: Record, probability: Probability) -> dict[str, Pair]:
+    """The probabilities after each group of prompts; none where there is no true object to compare with."""
+    groups, fact = _prompt_groups(record), record.fact
+    if fact.target_true is None:
+        return {}
+    # One batch for all prompts and both objects: the model runs once.
+    prompts = [prompt for group in groups.values() for prompt in group]
+    pair = Pair.measure(lm, prompts, fact.target_new, fact.target_true, probability)
+    sizes = [len(group) for group in groups.values()]
+    parts = zip(groups, torch.split(pair.new, sizes), torch.split(pair.true, sizes), strict=True)
+    return {name: Pair(new, true) for name, new, true in parts}
 
 
 def _prompt_groups(record: Record) -> dict[str, tuple[str, ...]]:
     given = ((record.fact.text,), record.paraphrase_prompts, record.neighborhood_prompts)
-    groups = {name: group for name, group in zip(GROUPS, given, strict=True) if group is not None}
-    if record.fact.target_true is None or not all(groups.values()):
-        raise InputError(
-            f"record {record.case_id} lacks a true object, paraphrases or neighborhood prompts: "
-            "these scores need all three; a field that the source does not have is None"
-        )
-    return groups
+    return {name: group for name, group in zip(GROUPS, given, strict=True) if group}

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 
 from knowedit.errors import InputError
-from knowedit.evaluation.scores.columns import COLUMNS
+from knowedit.evaluation.scores.columns import COLUMNS, Column
 from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.intervals import Interval
 
@@ -64,8 +64,11 @@ def _intervals(
         raise InputError(f"the method is {method!r}: expected {' or '.join(_METHODS)}")
     rows = [[one.columns for one in group] for group in groups]
     found = {}
-    for key, stream in zip(COLUMNS, rng.spawn(len(COLUMNS)), strict=True):
-        measured = [known for row in rows if (known := _known([one[key] for one in row])) is not None]
+    keys = Column.keys(one for row in rows for one in row)
+    # Those of Table 2 first, so that what else is measured changes none of their streams.
+    streams = [*rng.spawn(len(COLUMNS)), *rng.spawn(len(keys) - len(COLUMNS))]
+    for key, stream in zip(keys, streams, strict=True):
+        measured = [known for row in rows if (known := _known([one.get(key) for one in row])) is not None]
         if values := sorted(map(of, measured)):
             found[key] = _METHODS[method](values, stream) if len(values) > 1 else _single(values[0], method)
     return found
