@@ -29,7 +29,7 @@ from knowedit.evaluation import (
 from knowedit.evaluation.records.questions import Question
 from knowedit.evaluation.runs.station import EvaluationStation
 from knowedit.evaluation.scores import answers
-from knowedit.evaluation.scores.answers import Answered, AnswerScores, predictions
+from knowedit.evaluation.scores.answers import Answered, AnswerScores
 from knowedit.evaluation.scores.columns import TOKEN_COLUMNS, Column
 from tests.evaluation.samples import NESTED
 from tests.models.oracles import full_logits
@@ -89,7 +89,7 @@ def test_a_column_is_the_mean_over_prompts_and_then_over_kinds():
 
 
 def test_locality_is_agreement_with_the_unedited_model_and_not_with_the_answer(tiny_gpt2, record):
-    before = predictions(tiny_gpt2, record)
+    before = AnswerScores.predictions(tiny_gpt2, record)
     unedited = score_record(tiny_gpt2, record, before=before)
     assert unedited.columns["Loc"] == 1
     assert all(one.accuracy < 1 for one in unedited.answers.locality)
@@ -97,7 +97,7 @@ def test_locality_is_agreement_with_the_unedited_model_and_not_with_the_answer(t
     edit = FineTuning(layer=1, learning_rate=0.5, max_steps=5).edit(tiny_gpt2, [record.fact])
     with edit.applied(tiny_gpt2):
         edited = score_record(tiny_gpt2, record, before=before)
-        after = predictions(tiny_gpt2, record)
+        after = AnswerScores.predictions(tiny_gpt2, record)
     values = [share(*pair) for pair in zip(after, before, strict=True)]
     assert edited.columns["Loc"] == pytest.approx(np.mean(values))
     assert edited.columns["Loc"] < 1
@@ -109,7 +109,7 @@ def test_a_station_asks_the_unedited_model_first(tiny_gpt2, record):
     (outcome,) = EvaluationStation.of(job, tiny_gpt2).measure([record])
     assert outcome.error is None
     found = RecordScores.from_json(outcome.scores)
-    assert tuple(one.before for one in found.answers.locality) == predictions(tiny_gpt2, record)
+    assert tuple(one.before for one in found.answers.locality) == AnswerScores.predictions(tiny_gpt2, record)
     assert found.columns["Loc"] < 1
 
 
@@ -137,7 +137,7 @@ def test_counterfact_has_no_such_columns_and_lines_as_ever(tiny_gpt2):
 
 
 def test_scores_written_and_read_are_the_same(tiny_gpt2, record):
-    scores = score_record(tiny_gpt2, record, before=predictions(tiny_gpt2, record))
+    scores = score_record(tiny_gpt2, record, before=AnswerScores.predictions(tiny_gpt2, record))
     again = RecordScores.from_json(json.loads(json.dumps(scores.to_json())))
     assert again.answers == scores.answers
     assert again.columns == scores.columns
@@ -163,7 +163,7 @@ def test_damaged_scores_are_refused(tiny_gpt2, record, change):
 
 def test_without_a_true_object_only_tokens_are_measured(tiny_gpt2):
     (record,) = load_records(DATA / "knowedit_recent.json")
-    columns = score_record(tiny_gpt2, record, before=predictions(tiny_gpt2, record)).columns
+    columns = score_record(tiny_gpt2, record, before=AnswerScores.predictions(tiny_gpt2, record)).columns
     assert [key for key, value in columns.items() if value is not None] == ["Acc", "Loc", "Port"]
 
 

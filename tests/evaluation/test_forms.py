@@ -14,7 +14,7 @@ from knowedit.evaluation import Record, iter_records, load_records
 from knowedit.evaluation.records.counts import Table1, check_records
 from knowedit.evaluation.records.forms.form import NoSingleEdit
 from knowedit.evaluation.records.forms.table import FORMS
-from knowedit.evaluation.records.questions import Question, answers_of, questions_of
+from knowedit.evaluation.records.questions import Question
 from knowedit.facts import Fact
 
 DATA = Path(__file__).parents[1] / "data" / "records"
@@ -227,8 +227,8 @@ def test_bad_questions_are_named_in_one_line(change, words):
 
 
 def test_answers_are_texts_and_numbers_in_lists():
-    assert answers_of([["a", "b"], ["a"], [["c"]], 1931, "", [], None]) == ("a", "b", "c", "1931")
-    assert questions_of({}) is questions_of(None) is questions_of({"a": []}) is None
+    assert Question.texts_of([["a", "b"], ["a"], [["c"]], 1931, "", [], None]) == ("a", "b", "c", "1931")
+    assert Question.all_of({}) is Question.all_of(None) is Question.all_of({"a": []}) is None
 
 
 @pytest.mark.parametrize("cut", [5, 40, -9, -1])
@@ -248,6 +248,14 @@ def test_a_number_of_thousands_of_digits_is_one_line(tmp_path, text):
     with pytest.raises(FileFormatError, match="is not JSON") as raised:
         load_records(tmp_path / "r")
     assert len(str(raised.value)) < 200 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("depth", [150, 400, 900, 100_000])
+def test_answers_within_a_thousand_lists_are_one_line(tmp_path, depth):
+    entry = json.dumps(json.loads((DATA / "knowedit_recent.json").read_text())[0] | {"ground_truth": "@"})
+    (tmp_path / "r").write_text(entry.replace('"@"', "[" * depth + "]" * depth))
+    problems = list(check_records(tmp_path / "r", Table1()))
+    assert not problems or (len(problems) == 1 and "nested too deeply" in problems[0])
 
 
 def test_table_1_has_rows_for_other_prompts_where_there_are_some():

@@ -122,15 +122,18 @@ def _texts(
     Raises:
         InputError: they are asked for, and no TF-IDF model can be had.
     """
-    from knowedit.evaluation import TextScorer, TfIdf
-    from knowedit.evaluation.runs.evaluate import has_references, records_of, reference_tfidf
+    from knowedit.evaluation import Record, TextScorer, TfIdf
+    from knowedit.evaluation.records.files import entries
+    from knowedit.evaluation.records.record import read_entries
+    from knowedit.evaluation.runs.evaluate import records_of, reference_tfidf
 
     if wanted is False:
         return False
     if tfidf is not None:
         return TextScorer(TfIdf.load(tfidf), kept=keep)
     source = records_of(model, records)
-    if wanted is None and not has_references(source):
+    there = (isinstance(one, Record) and one.reference_texts for one in read_entries(entries(source)))
+    if wanted is None and not any(there):
         stderr.print(
             f"[yellow]{safe(source)} has no reference texts: GE, RS and Essence are not measured[/]; "
             "give --tfidf to measure them"

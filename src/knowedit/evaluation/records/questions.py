@@ -35,16 +35,45 @@ class Question:
             if not isinstance(text, str) or not text.strip() or not is_unicode(text):
                 raise InputError(f"has {text!r} in it: expected text")
 
+    @staticmethod
+    def texts_of(value: Any) -> tuple[str, ...]:
+        """The texts of an answer as the sources have it: a text, a number, or lists of these within each other.
 
-def answers_of(value: Any) -> tuple[str, ...]:
-    """The texts of an answer as the sources have it: a text, a number, or lists of these within each other.
+        Empty texts are left out, and so is a text that was there before.
 
-    Empty texts are left out, and so is a text that was there before.
+        Raises:
+            InputError: anything else.
+        """
+        return tuple(dict.fromkeys(text for text in _texts(value) if text.strip()))
 
-    Raises:
-        InputError: anything else.
-    """
-    return tuple(dict.fromkeys(text for text in _texts(value) if text.strip()))
+    @staticmethod
+    def all_of(value: Any) -> tuple[Question, ...] | None:
+        """The questions of ``locality`` or ``portability`` as KnowEdit and EasyEdit have them; None if there are none.
+
+        Args:
+            value: for each kind a list of objects with ``prompt`` and ``ground_truth``, or one such object, in which
+                both may be lists of the same length; or an object with ``New Question`` and ``New Answer``.
+
+        Raises:
+            InputError: anything else.
+        """
+        if value is None or _are_questions(value):
+            return value or None
+        if not isinstance(value, Mapping):
+            raise InputError(
+                f"is a {type(value).__name__}: expected an object with a list of prompts for each kind"
+            )
+        if "New Question" in value:
+            return tuple(_asked(ONE_HOP, value["New Question"], value.get("New Answer")))
+        return tuple(one for kind, entries in value.items() for one in _of_kind(kind, entries)) or None
+
+    @staticmethod
+    def as_kinds(questions: Iterable[Question]) -> dict[str, list[dict[str, Any]]]:
+        """What `all_of` reads the same questions from."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for one in questions:
+            found.setdefault(one.kind, []).append({"prompt": one.prompt, "ground_truth": list(one.answers)})
+        return found
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -57,27 +86,6 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(part)
     elif value is not None:
         raise InputError(f"has the answer {value!r:.60}: expected text, or a list of texts")
-
-
-def questions_of(value: Any) -> tuple[Question, ...] | None:
-    """The questions of ``locality`` or ``portability`` as KnowEdit and EasyEdit have them; None where there are none.
-
-    Args:
-        value: for each kind a list of objects with ``prompt`` and ``ground_truth``, or one such object, in which both
-            may be lists of the same length; or an object with ``New Question`` and ``New Answer``.
-
-    Raises:
-        InputError: anything else.
-    """
-    if value is None or _are_questions(value):
-        return value or None
-    if not isinstance(value, Mapping):
-        raise InputError(
-            f"is a {type(value).__name__}: expected an object with a list of prompts for each kind"
-        )
-    if "New Question" in value:
-        return tuple(_asked(ONE_HOP, value["New Question"], value.get("New Answer")))
-    return tuple(one for kind, entries in value.items() for one in _of_kind(kind, entries)) or None
 
 
 def _are_questions(value: Any) -> bool:
@@ -100,12 +108,4 @@ def _asked(kind: str, prompt: Any, answer: Any) -> Iterator[Question]:
     if several and (not isinstance(answer, list | tuple) or len(answer) != len(prompts)):
         raise InputError(f"has {len(prompts)} prompts under {kind}: expected a list of as many ground_truth")
     for text, its in zip(prompts, answer if several else (answer,), strict=True):
-        yield Question(kind, text, answers_of(its))
-
-
-def as_kinds(questions: Iterable[Question]) -> dict[str, list[dict[str, Any]]]:
-    """What `questions_of` reads the same questions from."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for one in questions:
-        found.setdefault(one.kind, []).append({"prompt": one.prompt, "ground_truth": list(one.answers)})
-    return found
+        yield Question(kind, text, Question.texts_of(its))

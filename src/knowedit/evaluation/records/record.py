@@ -13,7 +13,7 @@ from knowedit.evaluation.records.files import Entry, entries
 from knowedit.evaluation.records.forms.counterfact import check_texts
 from knowedit.evaluation.records.forms.form import NoSingleEdit
 from knowedit.evaluation.records.forms.table import record_fields
-from knowedit.evaluation.records.questions import Question, as_kinds
+from knowedit.evaluation.records.questions import Question
 from knowedit.facts import Fact
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Record:
         request["subject"] = fact.subject
         names = [item.name for item in fields(self) if item.name not in ("case_id", "fact", *QUESTIONS)]
         texts = {name: list(found) for name in names if (found := getattr(self, name)) is not None}
-        asked = {name: as_kinds(found) for name in QUESTIONS if (found := getattr(self, name))}
+        asked = {name: Question.as_kinds(found) for name in QUESTIONS if (found := getattr(self, name))}
         return {"case_id": self.case_id, "requested_rewrite": request, **texts, **asked}
 
 
@@ -122,7 +122,10 @@ def _placed(error: InputError, where: str) -> InputError:
 def _record(entry: Entry, number: int, seen: dict[int, int]) -> Record:
     if entry.problem:
         raise FileFormatError(entry.problem)
-    record = Record.from_json(entry.value, number - 1)
+    try:
+        record = Record.from_json(entry.value, number - 1)
+    except RecursionError:
+        raise FileFormatError("is nested too deeply to be a record") from None
     first = seen.setdefault(record.case_id, number)
     if first != number:
         raise InputError(f"case_id {record.case_id} was in record {first} already: expected each once")

@@ -140,11 +140,6 @@ def _iterate(source: Path | Sequence[Record]) -> Iterable[Record]:
     return iter_records(source) if isinstance(source, Path) else source
 
 
-def has_references(source: Path | Sequence[Record]) -> bool:
-    """Whether a file of records, or records, have reference texts."""
-    return any(record.reference_texts for record in _iterate(source))
-
-
 def reference_tfidf(source: Path | Sequence[Record]) -> TfIdf:
     """The TF-IDF model of the different reference texts of a file of records, or of records.
 

@@ -75,6 +75,37 @@ class AnswerScores:
             found["Port"] = _by_kind([(one.kind, one.accuracy) for one in self.portability])
         return found
 
+    @classmethod
+    def measure(
+        cls, lm: LanguageModel, record: Record, before: Sequence[Ids] | None = None
+    ) -> AnswerScores | None:
+        """Ask the model as it is now; None of a record that has no such prompts, and a true object to compare with.
+
+        Args:
+            lm: the model.
+            record: its questions are asked in one batch with the request.
+            before: what `predictions` found in the unedited model.
+
+        Raises:
+            InputError: an answer that does not follow its prompt.
+        """
+        local, port = _asked(record.locality), _asked(record.portability)
+        if not local and not port and record.fact.target_true is not None:
+            return None
+        questions = (Question("request", record.fact.text, (record.fact.target_new,)), *local, *port)
+        known = (None, *(before or [None] * len(local)), *[None] * len(port))
+        request, *found = (
+            Answered(one.kind, *ids, was)
+            for one, ids, was in zip(questions, _forced(lm, questions), known, strict=True)
+        )
+        return cls(request, tuple(found[: len(local)]), tuple(found[len(local) :]))
+
+    @staticmethod
+    def predictions(lm: LanguageModel, record: Record) -> tuple[Ids, ...] | None:
+        """What the model predicts at the locality answers, to be given to `measure` later; None without any."""
+        local = _asked(record.locality)
+        return tuple(given for _, given in _forced(lm, local)) if local else None
+
     def to_json(self) -> dict[str, Any]:
         """Exact."""
         return {name: [_entry(one) for one in group] for name, group in self._groups().items()}
@@ -120,44 +151,9 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def asked(questions: Sequence[Question] | None) -> list[Question]:
+def _asked(questions: Sequence[Question] | None) -> list[Question]:
     """The questions that are scored: those with an answer."""
     return [one for one in questions or () if one.answers]
-
-
-def has_answers(record: Record) -> bool:
-    """Whether token accuracy is measured on a record: it has such prompts, or no true object to compare with."""
-    return bool(asked(record.locality) or asked(record.portability)) or record.fact.target_true is None
-
-
-def score_answers(lm: LanguageModel, record: Record, before: Sequence[Ids] | None = None) -> AnswerScores:
-    """Ask the model as it is now.
-
-    Args:
-        lm: the model.
-        record: its questions are asked in one batch with the request.
-        before: what `predictions` found in the unedited model.
-
-    Raises:
-        InputError: an answer that does not follow its prompt.
-    """
-    local, port = asked(record.locality), asked(record.portability)
-    request = Question("request", record.fact.text, (record.fact.target_new,))
-    found = _forced(lm, [request, *local, *port])
-    answers = [Answered(one.kind, *ids) for one, ids in zip((request, *local, *port), found, strict=True)]
-    locality = answers[1 : 1 + len(local)]
-    if before is not None:
-        locality = [
-            Answered(one.kind, one.expected, one.given, tuple(ids))
-            for one, ids in zip(locality, before, strict=True)
-        ]
-    return AnswerScores(answers[0], tuple(locality), tuple(answers[1 + len(local) :]))
-
-
-def predictions(lm: LanguageModel, record: Record) -> tuple[Ids, ...] | None:
-    """What the model predicts at the locality answers, to be given to `score_answers` later; None without any."""
-    local = asked(record.locality)
-    return tuple(given for _, given in _forced(lm, local)) if local else None
 
 
 @torch.no_grad()

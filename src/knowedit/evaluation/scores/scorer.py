@@ -10,7 +10,7 @@ import torch
 
 from knowedit.errors import InputError
 from knowedit.evaluation.records.record import Record
-from knowedit.evaluation.scores.answers import Ids, has_answers, predictions, score_answers
+from knowedit.evaluation.scores.answers import AnswerScores, Ids
 from knowedit.evaluation.scores.columns import SCORES_VERSION
 from knowedit.evaluation.scores.record_scores import GROUPS, Pair, Probability, RecordScores
 from knowedit.evaluation.scores.texts import TextScorer
@@ -41,7 +41,7 @@ class Scorer:
 
     def before(self, lm: LanguageModel, record: Record) -> tuple[Ids, ...] | None:
         """What has to be asked of the unedited model, to be given to `score`; None where that is nothing."""
-        return predictions(lm, record)
+        return AnswerScores.predictions(lm, record)
 
     def score(
         self,
@@ -83,7 +83,7 @@ def score_record(
         texts=None if asked.texts is None else asked.texts.score(lm, record, generator),
         probability=asked.probability,
         case_id=record.case_id,
-        answers=score_answers(lm, record, before) if has_answers(record) else None,
+        answers=AnswerScores.measure(lm, record, before),
     )
 
 

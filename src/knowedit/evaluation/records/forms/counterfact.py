@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import AliasChoices, Field
 
-from knowedit.evaluation.records.forms.form import CaseId, Form, Questions, Schema, Text, Texts, validated
+from knowedit.evaluation.records.forms.form import CaseId, Form, Questions, Schema, Text, Texts
 from knowedit.facts import Fact
 
 
@@ -67,4 +67,4 @@ def check_texts(entry: Mapping[str, Any]) -> None:
     Raises:
         InputError: which fields are missing or wrong, and how.
     """
-    validated(_RecordTexts, entry)
+    _RecordTexts.checked(entry)

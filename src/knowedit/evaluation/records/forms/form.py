@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from knowedit.errors import InputError
-from knowedit.evaluation.records.questions import Question, answers_of, questions_of
+from knowedit.evaluation.records.questions import Question
 from knowedit.facts import Fact, is_unicode, template_of
 
 SHOWN = 60
@@ -35,14 +35,27 @@ def _visible(text: str) -> str:
 Text = Annotated[str, AfterValidator(_visible)]
 Texts = tuple[Text, ...] | None
 CaseId = Annotated[int, Field(ge=0)]
-Answers = Annotated[tuple[str, ...], BeforeValidator(answers_of)]
-Questions = Annotated[tuple[Question, ...] | None, BeforeValidator(questions_of)]
+Answers = Annotated[tuple[str, ...], BeforeValidator(Question.texts_of)]
+Questions = Annotated[tuple[Question, ...] | None, BeforeValidator(Question.all_of)]
 
 
 class Schema(BaseModel):
     """A frozen, strict schema; fields that it does not know are ignored, as sources have many."""
 
     model_config = ConfigDict(frozen=True, strict=True)
+
+    @classmethod
+    def checked(cls, entry: Mapping[str, Any]) -> Self:
+        """The entry in this schema; every problem is named in one line.
+
+        Raises:
+            InputError: which fields are missing or wrong, and how.
+        """
+        try:
+            # JSON lists are tuples here; everything else has to be of the very type.
+            return cls.model_validate(_tuples(entry))
+        except ValidationError as error:
+            raise InputError("; ".join(map(_problem, error.errors(include_url=False)))) from None
 
     def fields(self) -> dict[str, Any]:
         """The fields of a `Record`.
@@ -52,6 +65,29 @@ class Schema(BaseModel):
             InputError: they are no fact.
         """
         raise NotImplementedError
+
+    @staticmethod
+    def single_edit(subject: str, prompt: str, new: str, truths: tuple[str, ...]) -> Fact:
+        """The fact of a prompt in which the subject is written out.
+
+        Args:
+            subject: the entity.
+            prompt: has the subject once; white space at the end is taken away.
+            new: the new object.
+            truths: the first is the true object; none where it is not known.
+
+        Raises:
+            NoSingleEdit: no new object, one that is true, or a prompt that does not have the subject once.
+        """
+        if not new.strip():
+            raise NoSingleEdit("the new object is empty")
+        if new.strip() in {text.strip() for text in truths}:
+            raise NoSingleEdit("the new object is the true one", repr(new.strip()))
+        try:
+            subject = subject.strip()
+            return Fact(subject, template_of(prompt.rstrip(), subject), new, truths[0] if truths else None)
+        except InputError as error:
+            raise NoSingleEdit("the prompt does not have the subject once", str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -71,45 +107,6 @@ class Form:
     fits: Callable[[Mapping[str, Any]], bool]
     schema: type[Schema]
     numbered: bool = True
-
-
-def single_edit(subject: str, prompt: str, new: str, truths: tuple[str, ...]) -> Fact:
-    """The fact of a prompt in which the subject is written out.
-
-    Args:
-        subject: the entity.
-        prompt: has the subject once; white space at the end is taken away.
-        new: the new object.
-        truths: the first is the true object; none where it is not known.
-
-    Raises:
-        NoSingleEdit: no new object, one that is true, or a prompt that does not have the subject once.
-    """
-    if not new.strip():
-        raise NoSingleEdit("the new object is empty")
-    if new.strip() in {text.strip() for text in truths}:
-        raise NoSingleEdit("the new object is the true one", repr(new.strip()))
-    try:
-        subject = subject.strip()
-        return Fact(subject, template_of(prompt.rstrip(), subject), new, truths[0] if truths else None)
-    except InputError as error:
-        raise NoSingleEdit("the prompt does not have the subject once", str(error)) from None
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def validated(schema: type[M], entry: Mapping[str, Any]) -> M:
-    """The entry as a `schema`; every problem is named in one line.
-
-    Raises:
-        InputError: which fields are missing or wrong, and how.
-    """
-    try:
-        # JSON lists are tuples here; everything else has to be of the very type.
-        return schema.model_validate(_tuples(entry))
-    except ValidationError as error:
-        raise InputError("; ".join(map(_problem, error.errors(include_url=False)))) from None
 
 
 def _tuples(value: Any) -> Any:

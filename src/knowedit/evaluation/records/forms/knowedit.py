@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import AliasChoices, Field
 
-from knowedit.evaluation.records.forms.form import Answers, CaseId, Form, Questions, Schema, Text, single_edit
+from knowedit.evaluation.records.forms.form import Answers, CaseId, Form, Questions, Schema, Text
 from knowedit.evaluation.records.questions import Question
 
 
@@ -31,7 +31,7 @@ class _KnowEdit(Schema):
     relation_id: Text | None = None
 
     def fields(self) -> dict[str, Any]:
-        fact = single_edit(self.subject, self.prompt, self.target_new, self.ground_truth)
+        fact = self.single_edit(self.subject, self.prompt, self.target_new, self.ground_truth)
         return {
             "case_id": self.case_id,
             "fact": replace(fact, relation=self.relation_id),

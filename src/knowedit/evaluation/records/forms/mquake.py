@@ -21,7 +21,6 @@ from knowedit.evaluation.records.forms.form import (
     Schema,
     Text,
     Texts,
-    validated,
 )
 from knowedit.evaluation.records.questions import Question
 
@@ -46,9 +45,7 @@ class _MQuake(Schema):
                 "it asks for another number of edits than one", str(len(self.requested_rewrite))
             )
         request = self.requested_rewrite[0]
-        found = validated(
-            COUNTERFACT.schema, {"case_id": self.case_id, "requested_rewrite": request}
-        ).fields()
+        found = COUNTERFACT.schema.checked({"case_id": self.case_id, "requested_rewrite": request}).fields()
         question, answers = request.get("question"), (*self.new_answer, *self.new_answer_alias)
         return found | {
             "paraphrase_prompts": None if question is None else (question,),

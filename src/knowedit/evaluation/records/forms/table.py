@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from knowedit.errors import FileFormatError
 from knowedit.evaluation.records.forms import counterfact, flat, knowedit, mquake, zsre
-from knowedit.evaluation.records.forms.form import Form, validated
+from knowedit.evaluation.records.forms.form import Form
 
 FORMS: Final = (mquake.FORM, counterfact.FORM, zsre.FORM, flat.FORM, knowedit.FORM)
 """An entry is of the first form that fits."""
@@ -28,7 +28,7 @@ def record_fields(entry: object, number: int | None = None) -> dict[str, Any]:
     form = next((one for one in FORMS if isinstance(entry, Mapping) and one.fits(entry)), None)
     if form is None or not isinstance(entry, Mapping):
         raise FileFormatError(_unknown(entry))
-    return validated(form.schema, _numbered(entry, number, form)).fields()
+    return form.schema.checked(_numbered(entry, number, form)).fields()
 
 
 def _numbered(entry: Mapping[str, Any], number: int | None, form: Form) -> dict[str, Any]:

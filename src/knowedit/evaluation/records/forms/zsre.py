@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from knowedit.evaluation.records.forms.form import Answers, CaseId, Form, Questions, Schema, Text, single_edit
+from knowedit.evaluation.records.forms.form import Answers, CaseId, Form, Questions, Schema, Text
 from knowedit.evaluation.records.questions import Question
 
 
@@ -28,7 +28,7 @@ class _Zsre(Schema):
     def fields(self) -> dict[str, Any]:
         return {
             "case_id": self.case_id,
-            "fact": single_edit(self.subject, self.src, self.alt, self.answers),
+            "fact": self.single_edit(self.subject, self.src, self.alt, self.answers),
             "paraphrase_prompts": None if self.rephrase is None else (self.rephrase.rstrip(),),
             "locality": None if self.loc is None else (Question("neighborhood", self.loc, self.loc_ans),),
             "portability": self.portability,
