@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from knowedit.evaluation.runs.run import RECORDS, read_run
 from knowedit.runs import MANIFEST
 from knowedit.runs.manifest import write_manifest
 from tests.cli.conftest import call
+from tests.cli.test_cli import assert_one_line
 
 ROOT = Path(__file__).parents[2]
 
@@ -179,7 +181,7 @@ def test_an_interrupted_run_says_how_to_resume(run, runs, monkeypatch):
             ("--method", "none", "--model", "gpt2-xl"),
             "gpt2-xl has no records_test.json: give records, for instance counterfact.json",
         ),
-        (("--method", "none", "--records", "bare.json"), "no reference texts, which RS needs"),
+        (("--method", "none", "--records", "bare.json", "--texts"), "no reference texts, which RS needs"),
         (
             ("--method", "none", "--records", "broken.jsonl", "--no-texts"),
             "broken.jsonl, line 2: is not JSON",
@@ -201,6 +203,28 @@ def test_bad_options_are_one_line_and_leave_nothing(run, tmp_path, options, word
     found = run("evaluate", "--out", "o", *options, code=2)
     assert words in " ".join(found.stderr.split())
     assert not (tmp_path / "o").exists()
+
+
+FORMS = Path(__file__).parents[1] / "data" / "records"
+
+
+def test_records_in_the_form_of_others_are_measured_and_tabled(run):
+    """KnowEdit's, with a byte order mark and compressed; and what is left out, and not measured, is told."""
+    whole = (FORMS / "knowedit_counterfact.json").read_bytes()
+    Path("k.json.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + whole))
+    options = ("--method", "ft", "--limit", 1)
+    found = run("evaluate", *options, "--records", "k.json.gz", "--out", "k")
+    assert "k.json.gz has no reference texts: GE, RS and Essence are not measured" in found.stderr
+    said = json.loads(run("table", "k", "--out", "k.csv", "--out", "k.md", "--json").stdout)
+    assert list(said["rows"][0]["columns"]) == ["ES", "EM", "Acc", "Loc", "Port"]
+    assert Path("k.csv").read_text(encoding="utf-8").splitlines()[0].endswith("Port,Port_low,Port_high")
+    assert "Loc" in run("table", "k").stdout
+    left = run("evaluate", *options[:-2], "--records", FORMS / "mquake.json", "--out", "m")
+    assert "mquake.json: of the records read 1 left out: 1 since it asks for" in " ".join(left.stderr.split())
+    assert_one_line(
+        run("evaluate", *options, "--records", FORMS / "README.md", "--out", "n", code=2).stderr,
+        "is not JSON",
+    )
 
 
 def test_another_configuration_is_refused(run, runs, tmp_path):
