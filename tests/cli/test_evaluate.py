@@ -214,7 +214,7 @@ def test_records_in_the_form_of_others_are_measured_and_tabled(run):
     Path("k.json.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + whole))
     options = ("--method", "ft", "--limit", 1)
     found = run("evaluate", *options, "--records", "k.json.gz", "--out", "k")
-    assert "k.json.gz has no reference texts: GE, RS and Essence are not measured" in found.stderr
+    assert "the records have no reference texts: GE, RS and Essence are not measured" in found.stderr
     said = json.loads(run("table", "k", "--out", "k.csv", "--out", "k.md", "--json").stdout)
     assert list(said["rows"][0]["columns"]) == ["ES", "EM", "Acc", "Loc", "Port"]
     assert Path("k.csv").read_text(encoding="utf-8").splitlines()[0].endswith("Port,Port_low,Port_high")

@@ -101,6 +101,11 @@ def evaluate(
             retry=retry,
             watch=_watch(tell),
         )
+    if scorer is False and texts is None:
+        stderr.print(
+            "[yellow]the records have no reference texts: GE, RS and Essence are not measured[/]; "
+            "give --tfidf to measure them"
+        )
     for outcome in run.failed[:SHOWN_FAILURES]:
         stderr.print(f"[yellow]record {safe(outcome.case_id)} failed:[/] {safe(outcome.error)}")
     if (hidden := len(run.failed) - SHOWN_FAILURES) > 0:
@@ -117,14 +122,13 @@ def evaluate(
 def _texts(
     model: str, records: Path | None, tfidf: Path | None, wanted: bool | None, *, keep: bool
 ) -> TextScorer | bool:
-    """How texts are measured; False for not at all.
+    """How texts are measured; False for not at all, which is so where nothing is wanted and there are no references.
 
     Raises:
         InputError: they are asked for, and no TF-IDF model can be had.
     """
-    from knowedit.evaluation import Record, TextScorer, TfIdf
-    from knowedit.evaluation.records.files import entries
-    from knowedit.evaluation.records.record import read_entries
+    from knowedit.evaluation import TextScorer, TfIdf, iter_records
+    from knowedit.evaluation.records.record import LeftOut
     from knowedit.evaluation.runs.evaluate import records_of, reference_tfidf
 
     if wanted is False:
@@ -132,12 +136,9 @@ def _texts(
     if tfidf is not None:
         return TextScorer(TfIdf.load(tfidf), kept=keep)
     source = records_of(model, records)
-    there = (isinstance(one, Record) and one.reference_texts for one in read_entries(entries(source)))
+    # What is left out is told when the records are read to be measured.
+    there = (one.reference_texts for one in iter_records(source, left=LeftOut()))
     if wanted is None and not any(there):
-        stderr.print(
-            f"[yellow]{safe(source)} has no reference texts: GE, RS and Essence are not measured[/]; "
-            "give --tfidf to measure them"
-        )
         return False
     return TextScorer(reference_tfidf(source), kept=keep)
 

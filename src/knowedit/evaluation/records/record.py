@@ -160,19 +160,23 @@ class LeftOut:
         return f"{self.count:,} left out: {'; '.join(parts)}"
 
 
-def iter_records(path: str | Path) -> Iterator[Record]:
+def iter_records(path: str | Path, *, left: LeftOut | None = None) -> Iterator[Record]:
     """Read records one at a time from a JSON list, from JSON Lines or from one object, in any of the known forms.
 
     The file may be compressed by gzip. Memory does not grow with it, but for the case ids. Read until the end: a bad
     record may be the last. A record that asks for no single edit of a fact, such as one of MQuAKE with two edits, is
     left out; how many were, and why, is logged as a warning when reading ends.
 
+    Args:
+        path: the file.
+        left: what is left out is added to it, and not logged.
+
     Raises:
         InputError: there is no such file, a record is incomplete (the record and its line are named), or all of them
             are left out.
         FileFormatError: what is there is not JSON, or no record.
     """
-    left, used = LeftOut(), 0
+    logged, left, used = left is None, left or LeftOut(), 0
     try:
         for item in read_entries(entries(path)):
             if isinstance(item, NoSingleEdit):
@@ -183,7 +187,7 @@ def iter_records(path: str | Path) -> Iterator[Record]:
                 used += 1
                 yield item
     finally:
-        if left.count and used:
+        if logged and left.count and used:
             log.warning("%s: of the records read %s", path, left)
     if left.count and not used:
         raise InputError(f"{path} has no record that asks for a single edit: {left}; give records that do")
