@@ -15,7 +15,7 @@ from claims.registry import MATRICES, Sections, claims_of
 from claims.settings import Settings
 from claims.verdicts import Result, Verdict
 from knowedit.errors import FileFormatError
-from knowedit.reading import read_json
+from knowedit.reading import checked, read_json
 
 RECORD_FILE = Path(__file__).with_name("record.json")
 RECORDED = tuple(verdict for verdict in Verdict if verdict is not Verdict.ERROR)
@@ -50,17 +50,13 @@ def load_record(path: Path = RECORD_FILE) -> dict[tuple[str, str], Entry]:
     Raises:
         FileFormatError: not JSON, an unknown verdict, or an entry without an explanation.
     """
-    try:
-        claims = read_json(path, "restore it")
-        return {
-            (claim, model): _entry(path, f"{claim} on {model}", entry)
-            for claim, models in claims.items()
-            for model, entry in models.items()
-        }
-    except (OSError, ValueError, AttributeError) as error:
-        if isinstance(error, FileFormatError):
-            raise
-        raise FileFormatError(f"{path} cannot be read as the record of verdicts: {error}") from None
+    advice = "expected claim to model to verdict and explanation; restore it"
+    claims = checked(dict[str, dict[str, dict[str, Any]]], read_json(path, advice), path, advice)
+    return {
+        (claim, model): _entry(path, f"{claim} on {model}", entry)
+        for claim, models in claims.items()
+        for model, entry in models.items()
+    }
 
 
 def _entry(path: Path, place: str, entry: Any) -> Entry:

@@ -124,7 +124,7 @@ def test_a_full_verdict_is_read(tmp_path: Path) -> None:
         ({"verdict": "HOLDS"}, "no explanation"),
         ({"verdict": "HOLDS", "explanation": "x", "full": "HOLDS"}, "full verdict 'HOLDS': leave it out"),
         ({"verdict": "HOLDS", "explanation": "x", "full": "FINE"}, "full verdict 'FINE'"),
-        ("HOLDS", "cannot be read"),
+        ("HOLDS", "fake.holds.m is 'HOLDS', input should be an object"),
     ],
 )
 def test_a_wrong_entry_is_refused(tmp_path: Path, entry: object, why: str) -> None:

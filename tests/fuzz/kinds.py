@@ -380,7 +380,6 @@ def _read_model(path: Path, _: Lab) -> None:
 
 
 def _read_notes(path: Path, lab: Lab) -> None:
-    from knowedit.cli.models import _row
     from knowedit.editing import ROME
     from knowedit.errors import KnoweditError
 
@@ -391,7 +390,6 @@ def _read_notes(path: Path, lab: Lab) -> None:
         lambda: ROME.paper().prepared(lm),
         lambda: known_settings(lm, "FT"),
         lambda: FineTuning.ft().prepared(lm),
-        lambda: _row("model", path.parent),
     ):
         try:
             use()

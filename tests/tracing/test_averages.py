@@ -255,7 +255,7 @@ def test_settings_come_back_from_json(settings):
     ],
 )
 def test_settings_that_are_none(change):
-    with pytest.raises(InputError, match="not the settings of a trace"):
+    with pytest.raises(InputError, match=r"(settings|corruption) of a trace"):
         TraceSettings.from_json(TraceSettings().to_json() | change)
 
 

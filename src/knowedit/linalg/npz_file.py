@@ -90,7 +90,10 @@ def _read(source: Path, content: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         missing = [name for name in (SUM, COUNT) if name not in content]
         if missing:
             raise _refusal(source, f"lacks {' and '.join(missing)}; it has {shown(sorted(content))}")
-        return content[SUM], content[COUNT]
+        found = content[SUM], content[COUNT]
+        if not all(isinstance(array, np.ndarray) for array in found):
+            raise _refusal(source, "holds what is no array")
+        return found
 
 
 def _refusal(source: Path, found: str) -> FileFormatError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from knowedit.errors import FileFormatError, InputError
 from knowedit.figures.tables import data_frame, html_table
 from knowedit.intervals import Interval, student
+from knowedit.reading import checked, parsed, shown
 from knowedit.tensorfile import Kind, read_tensors, write_tensors
 from knowedit.tracing.prompts import Role
 from knowedit.tracing.settings import TraceSettings
@@ -22,6 +22,8 @@ from knowedit.tracing.trace import Trace
 from knowedit.writing import PathLike
 
 KIND: Final = Kind("trace_average", "1", "average of traces", "AverageTrace.save")
+ADVICE: Final = "make it again"
+ABOUT: Final = ("model", "digest", "n_layers")
 MAPS: Final = ("mean", "low", "high")
 COLUMNS: Final = ("counts", "baselines")
 INTERVALS: Final = ("clean", "corrupted", "total_effect", "best_last_subject", "best_anywhere")
@@ -223,30 +225,51 @@ class AverageTrace:
             FileFormatError: it is truncated, altered, of another kind, or of another schema.
         """
         content = read_tensors(path, KIND)
+        found = parsed(content.metadata.get("average", "null"), f"{path}, its entry average,", ADVICE)
+        stored = checked(_Stored, found, path, ADVICE)
         try:
-            return cls._from_file(content.tensors, json.loads(content.metadata["average"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return cls._from_file(content.tensors, stored)
+        except (KeyError, ValueError) as error:
             raise FileFormatError(
-                f"{Path(path)} is a file of averages with missing or wrong entries ({error}): make it again"
+                f"{path} is a file of averages with missing or wrong entries ({shown(error)}): {ADVICE}"
             ) from None
 
     @classmethod
-    def _from_file(cls, arrays: Mapping[str, NDArray[Any]], entries: dict[str, Any]) -> AverageTrace:
-        setting = dict(entries["setting"])
-        model, digest, n_layers = (setting.pop(name) for name in ("model", "digest", "n_layers"))
+    def _from_file(cls, arrays: Mapping[str, NDArray[Any]], stored: _Stored) -> AverageTrace:
+        settings = dict(stored.setting)
+        about = checked(_About, {name: settings.pop(name, None) for name in ABOUT}, "its setting", ADVICE)
         numbers: dict[str, Any] = {name: arrays[name] for name in (*MAPS, *COLUMNS)}
         numbers |= {name: _interval(arrays[name]) for name in INTERVALS}
         found = cls(
-            roles=tuple(Role(role) for role in entries["roles"]),
-            settings=TraceSettings.from_json(setting),
-            model=str(model),
-            digest=str(digest),
-            n_facts=int(entries["n_facts"]),
-            n_predicted=int(entries["n_predicted"]),
+            roles=stored.roles,
+            settings=TraceSettings.from_json(settings),
+            model=about.model,
+            digest=about.digest,
+            n_facts=stored.n_facts,
+            n_predicted=stored.n_predicted,
             **numbers,
         )
-        _require_shapes(found, n_layers)
+        _require_numbers(found, about.n_layers)
         return found
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The entries of a file."""
+
+    roles: tuple[Role, ...]
+    setting: dict[str, Any]
+    n_facts: int
+    n_predicted: int
+
+
+@dataclass(frozen=True)
+class _About:
+    """What the traces have in common, besides their settings."""
+
+    model: str
+    digest: str
+    n_layers: int
 
 
 def _numbers(own: Interval) -> NDArray[np.float64]:
@@ -254,15 +277,27 @@ def _numbers(own: Interval) -> NDArray[np.float64]:
 
 
 def _interval(numbers: NDArray[np.float64]) -> Interval:
+    if numbers.shape != (4,):
+        raise ValueError(f"an interval has the shape {numbers.shape}")
     mean, low, high, n = (float(number) for number in numbers)
+    if not (np.isfinite(mean) and n >= 1 and n.is_integer()):
+        raise ValueError(f"no mean of {n} facts is {mean}")
     return Interval(mean, low, high, int(n), "student")
 
 
-def _require_shapes(average: AverageTrace, n_layers: int) -> None:
+def _require_numbers(average: AverageTrace, n_layers: int) -> None:
     shape = (len(average.roles), n_layers)
-    fits = all(getattr(average, name).shape == shape for name in MAPS)
-    if not fits or any(getattr(average, name).shape != shape[:1] for name in COLUMNS):
+    maps, columns = ([getattr(average, name) for name in names] for names in (MAPS, COLUMNS))
+    if {own.shape for own in maps} != {shape} or {own.shape for own in columns} != {shape[:1]}:
         raise ValueError(f"expected means of shape {shape}")
+    known = np.isfinite(average.mean).all() and np.isfinite(average.baselines).all()
+    facts, counts = average.n_facts, average.counts
+    if not known or counts.dtype != np.int64 or any(own.dtype != np.float64 for own in maps):
+        raise ValueError("a mean is NaN or infinite, or of another number format")
+    if not (0 <= average.n_predicted <= facts and counts.min() >= 1 and counts.max() <= facts):
+        raise ValueError(f"the numbers of facts do not fit {facts} facts")
+    if len(set(average.roles)) < len(average.roles):
+        raise ValueError("a role is there twice")
 
 
 def average(traces: Iterable[Trace]) -> AverageTrace:

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel, Prompt
+from knowedit.reading import checked
 from knowedit.tracing.corruption import DRAWS, Corruption, GaussianNoise, RelativeNoise, Substitution
 
 Part = Literal["hidden", "mlp", "attention"]
@@ -19,6 +20,8 @@ Severed = Literal["mlp", "attention"]
 
 KINDS: Final = {"gaussian": GaussianNoise, "relative": RelativeNoise, "substitution": Substitution}
 """The corruptions that suit any fact, by the name in their settings. A fixed noise is made for one subject."""
+
+ADVICE: Final = "expected what TraceSettings.to_json gives"
 
 NAMES: Final[dict[Part, str]] = {"hidden": "state", "mlp": "MLP", "attention": "attention"}
 
@@ -153,13 +156,21 @@ class TraceSettings:
         Raises:
             InputError: a missing, wrong or unknown entry.
         """
-        try:
-            values = {"window": Window(**entries["window"]), "corruption": _corruption(entries["corruption"])}
-            return cls(**({**entries} | values))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"these are not the settings of a trace ({error}): expected what TraceSettings.to_json gives"
-            ) from None
+        stored = checked(_Stored, entries, "the settings of a trace", ADVICE)
+        if unknown := sorted(entries.keys() - vars(stored).keys()):
+            raise InputError(f"the settings of a trace have an unknown entry {unknown[0]!r}: {ADVICE}")
+        return cls(**(vars(stored) | {"corruption": _corruption(stored.corruption)}))
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Settings as JSON has them."""
+
+    part: Part
+    window: Window
+    sever: Severed | None
+    corruption: dict[str, Any]
+    draws: int | None = None
 
 
 @dataclass(frozen=True)
@@ -188,10 +199,12 @@ class _Recorded(Corruption):
 
 def _corruption(entries: Mapping[str, Any]) -> Corruption:
     rest = dict(entries)
-    kind = rest.pop("kind")
+    kind = rest.pop("kind", None)
+    if not isinstance(kind, str):
+        raise InputError(f"the corruption of a trace has no kind: {ADVICE}")
     if kind not in KINDS or not rest:
         return _Recorded(dict(entries))
-    made: Corruption = KINDS[kind](**rest)
+    made: Corruption = checked(KINDS[kind], rest, f"the {kind} corruption of a trace", ADVICE)
     return made
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knowedit.errors import NumericalError
+from knowedit.errors import FileFormatError, NumericalError
+from knowedit.reading import checked
 from knowedit.tracing.prompts import Role
 from knowedit.tracing.trace import Trace
-
-NUMBERS = ("clean", "corrupted", "best_last_subject", "best_anywhere")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +75,25 @@ class FactSummary:
         """What `to_json` wrote; version 0.1.0 called the restored probabilities ``effects``.
 
         Raises:
-            KeyError, TypeError, ValueError: something else.
+            FileFormatError: something else.
         """
-        stored = entries["effects" if "effects" in entries else "restored"]
-        rows = {Role(role): np.array(row, dtype=np.float64) for role, row in stored.items()}
-        if len({row.shape for row in rows.values()}) != 1 or next(iter(rows.values())).ndim != 1:
-            raise ValueError("the roles have no layers or different ones")
-        numbers = {name: float(entries[name]) for name in NUMBERS}
-        return cls(restored=rows, predicted=bool(entries["predicted"]), **numbers)
+        renamed = {"restored" if name == "effects" else name: value for name, value in entries.items()}
+        stored = checked(_Stored, renamed, "the line of a fact", "trace it again")
+        rows = {role: np.array(row, dtype=np.float64) for role, row in stored.restored.items()}
+        if len({len(row) for row in rows.values()}) != 1 or not len(next(iter(rows.values()))):
+            raise FileFormatError(
+                "the line of a fact has roles without layers or with different ones: trace it again"
+            )
+        return cls(**(vars(stored) | {"restored": rows}))
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A summary as JSON has it."""
+
+    restored: dict[Role, tuple[float, ...]]
+    clean: float
+    corrupted: float
+    best_last_subject: float
+    best_anywhere: float
+    predicted: bool

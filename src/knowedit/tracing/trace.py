@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor
 
 from knowedit.errors import FileFormatError
 from knowedit.figures.tables import data_frame, html_table
+from knowedit.reading import checked, parsed, shown
 from knowedit.tensorfile import Kind, read_tensors, write_tensors
 from knowedit.tracing.prompts import Role
 from knowedit.tracing.settings import TraceSettings
@@ -25,6 +25,9 @@ TENSORS: Final = {
     "noise": "noise",
 }
 """What tensors are called in a file, by attribute."""
+ADVICE: Final = "make the trace again"
+ONE: Final = 1 + 1e-6
+"""The largest probability: sums of logarithms round."""
 ENTRIES: Final = ("text", "subject", "token_ids", "tokens", "roles", "answer", "answer_ids", "predicted")
 
 
@@ -40,6 +43,8 @@ class TraceProvenance:
             before cannot be had from the seed alone.
         versions: of the packages that computed it.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # an entry that is not known would be lost
 
     model: str
     digest: str
@@ -197,38 +202,69 @@ class Trace:
             FileFormatError: it is truncated, altered, of another kind, or of another schema.
         """
         content = read_tensors(path, KIND)
+        found = parsed(content.metadata.get("trace", "null"), f"{path}, its entry trace,", ADVICE)
+        stored = checked(_Stored, found, path, ADVICE)
         try:
-            return cls._from_file(content.tensors, json.loads(content.metadata["trace"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return cls._from_file(content.tensors, stored)
+        except (KeyError, ValueError) as error:
             raise FileFormatError(
-                f"{Path(path)} is a trace file with missing or wrong entries ({error}): make the trace again"
+                f"{path} is a trace file with missing or wrong entries ({shown(error)}): {ADVICE}"
             ) from None
 
     @classmethod
-    def _from_file(cls, arrays: Mapping[str, Any], entries: dict[str, Any]) -> Trace:
-        provenance = dict(entries.pop("provenance"))
-        settings = {name: entries.pop(name) for name in ("part", "window", "sever")}
-        settings |= {"corruption": provenance.pop("corruption"), "draws": len(arrays["scores"])}
+    def _from_file(cls, arrays: Mapping[str, Any], stored: _Stored) -> Trace:
+        made = dict(stored.provenance)
+        settings = {"part": stored.part, "window": stored.window, "sever": stored.sever}
+        settings |= {"corruption": made.pop("corruption"), "draws": len(arrays["scores"])}
         tensors = {key: torch.from_numpy(arrays[name]) for key, name in TENSORS.items() if name in arrays}
-        entries |= {name: tuple(entries[name]) for name in ("subject", "token_ids", "tokens", "answer_ids")}
-        entries |= {
-            "roles": tuple(Role(role) for role in entries["roles"]),
-            "settings": TraceSettings.from_json(settings),
-            "clean": entries.pop("clean_score"),
-            "provenance": TraceProvenance(**provenance),
-        }
-        trace = cls(**({"noise": None} | entries | tensors))
-        _require_shapes(trace)
+        if not {"restored_draws", "corrupted_draws"} <= tensors.keys() or len(tensors) < len(arrays):
+            raise ValueError(f"it has the tensors {', '.join(arrays)}")
+        trace = cls(
+            **{name: getattr(stored, name) for name in ENTRIES},
+            settings=TraceSettings.from_json(settings),
+            clean=stored.clean_score,
+            provenance=checked(TraceProvenance, made, "its provenance", ADVICE),
+            **({"noise": None} | tensors),
+        )
+        _require_numbers(trace)
         return trace
 
 
-def _require_shapes(trace: Trace) -> None:
-    draws, tokens = trace.restored_draws.shape[0], len(trace.token_ids)
+@dataclass(frozen=True)
+class _Stored:
+    """The entries of a file."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    text: str
+    subject: tuple[int, int]
+    token_ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    roles: tuple[Role, ...]
+    answer: str
+    answer_ids: tuple[int, ...]
+    predicted: bool
+    part: str
+    window: dict[str, int]
+    sever: str | None
+    clean_score: float
+    provenance: dict[str, Any]
+
+
+def _require_numbers(trace: Trace) -> None:
+    draws, tokens, layers = trace.restored_draws.shape
+    start, stop = trace.subject
+    noise = trace.noise
     fits = (
-        trace.restored_draws.ndim == 3
-        and trace.restored_draws.shape[1] == tokens == len(trace.tokens) == len(trace.roles)
+        tokens == len(trace.token_ids) == len(trace.tokens) == len(trace.roles)
         and tuple(trace.corrupted_draws.shape) == (draws,)
-        and 0 <= trace.subject[0] < trace.subject[1] <= tokens
+        and 0 <= start < stop <= tokens
+        and (noise is None or (noise.ndim == 3 and tuple(noise.shape[:2]) == (draws, stop - start)))
     )
     if not fits:
-        raise ValueError(f"scores of shape {tuple(trace.restored_draws.shape)} do not fit {tokens} tokens")
+        raise ValueError(f"scores of shape {(draws, tokens, layers)} do not fit {tokens} tokens")
+    probabilities = (torch.tensor(trace.clean), trace.corrupted_draws, trace.restored_draws)
+    if any(one.dtype == torch.int64 or not bool(((one >= 0) & (one <= ONE)).all()) for one in probabilities):
+        raise ValueError("a score is no probability")
+    if noise is not None and not (noise.is_floating_point() and bool(noise.isfinite().all())):
+        raise ValueError("the noise has NaN or infinity in it")

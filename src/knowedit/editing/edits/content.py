@@ -6,25 +6,36 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from knowedit.editing.edits.outcome import Outcome
 from knowedit.editing.edits.provenance import Diagnostics, Provenance
-from knowedit.editing.edits.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of, path_of
+from knowedit.editing.edits.updates import (
+    DENSE,
+    Address,
+    Dense,
+    Place,
+    TensorName,
+    Update,
+    Updates,
+    kind_of,
+    path_of,
+)
 from knowedit.errors import BaseMismatchError, FileFormatError, InputError
-from knowedit.facts import Fact
 from knowedit.linalg import LowRank
 from knowedit.models import Fingerprint, LanguageModel, fingerprint, tensor_digest
 from knowedit.models.overlays import overlays_on, own_tensor
+from knowedit.reading import checked, parsed, shown
 from knowedit.tensorfile import Kind, read_tensors, write_tensors
 from knowedit.writing import PathLike
 
 KIND: Final = Kind("edit", "2", "edit", "Edit.save")
+ADVICE: Final = "make the edit again"
 SHOWN_DIFFERENCES: Final = 3
 
 Check = Literal["all", "edited"]
@@ -135,13 +146,44 @@ class Content:
             FileFormatError: it is truncated, altered, of another kind, or of another schema.
         """
         content = read_tensors(path, KIND)
+        entries = {
+            name: parsed(value, f"{path}, its entry {name},", ADVICE)
+            for name, value in content.metadata.items()
+        }
+        stored = checked(_Stored, entries, path, ADVICE)
         try:
-            entries = {name: json.loads(value) for name, value in content.metadata.items()}
-            return cls(**_fields(content.tensors, entries))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return cls(**_fields(content.tensors, stored))
+        except (KeyError, ValueError) as error:
             raise FileFormatError(
-                f"{Path(path)} is an edit file with missing or wrong entries ({error}): make the edit again"
+                f"{path} is an edit file with missing or wrong entries ({shown(error)}): {ADVICE}"
             ) from None
+
+
+@dataclass(frozen=True)
+class _StoredUpdate:
+    """What a file says of an update, besides its tensors."""
+
+    layer: Annotated[int, Field(ge=0)]
+    part: str
+    tensor: TensorName
+    kind: Literal["low-rank", "dense"]
+    dtype: Literal["float64", "float32", "float16", "bfloat16"]
+    place: Place | None
+
+    @property
+    def address(self) -> Address:
+        return Address(self.layer, self.part, self.tensor)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The entries of a file; it may have others."""
+
+    updates: tuple[_StoredUpdate, ...]
+    base: Annotated[dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], Field(min_length=1)]
+    provenance: Provenance
+    preflight: Diagnostics
+    outcome: Outcome | None = None
 
 
 def _name(address: Address, suffix: str) -> str:
@@ -183,24 +225,32 @@ def _entry(address: Address, update: Update, places: Mapping[Address, Place]) ->
     }
 
 
-def _fields(tensors: Mapping[str, NDArray[Any]], entries: Mapping[str, Any]) -> dict[str, Any]:
-    provenance = entries["provenance"]
-    facts = tuple(Fact(**fact) for fact in provenance.pop("facts"))
-    prefixes, on_top_of = tuple(provenance.pop("prefixes")), tuple(provenance.pop("on_top_of"))
-    described = [(Address(e["layer"], e["part"], e["tensor"]), e) for e in entries["updates"]]
+def _fields(tensors: Mapping[str, NDArray[Any]], stored: _Stored) -> dict[str, Any]:
+    updates = {one.address: _update(tensors, one) for one in stored.updates}
+    names = [name for address, update in updates.items() for name in _stored_names(address, update)]
+    if len(updates) < len(stored.updates) or sorted(names) != sorted(tensors):
+        raise ValueError("it does not have the tensors of its updates, each once, and no others")
+    outcome, facts = stored.outcome, len(stored.provenance.facts)
+    if outcome is not None and {len(outcome.before), len(outcome.after)} != {facts}:
+        raise ValueError(f"its outcome is not that of {facts} facts")
     return {
-        "updates": {address: _update(tensors, address, entry) for address, entry in described},
-        "base": Fingerprint(entries["base"]),
-        "provenance": Provenance(**provenance, facts=facts, prefixes=prefixes, on_top_of=on_top_of),
-        "diagnostics": Diagnostics(**entries["preflight"]),
-        "places": {a: Place(**entry["place"]) for a, entry in described if entry["place"] is not None},
-        "outcome": Outcome.of_json(entries["outcome"]) if "outcome" in entries else None,
+        "updates": updates,
+        "base": Fingerprint(stored.base),
+        "provenance": stored.provenance,
+        "diagnostics": stored.preflight,
+        "places": {one.address: one.place for one in stored.updates if one.place is not None},
+        "outcome": stored.outcome,
     }
 
 
-def _update(tensors: Mapping[str, NDArray[Any]], address: Address, entry: Mapping[str, Any]) -> Update:
-    dtype = getattr(torch, entry["dtype"])
-    if entry["kind"] == DENSE:
-        return Dense(torch.from_numpy(tensors[_name(address, "dense")]), dtype)
-    left, right = (torch.from_numpy(tensors[_name(address, side)]) for side in ("left", "right"))
-    return LowRank(left, right, dtype)
+def _stored_names(address: Address, update: Update) -> list[str]:
+    return [_name(address, suffix) for suffix in _parts(update)]
+
+
+def _update(tensors: Mapping[str, NDArray[Any]], stored: _StoredUpdate) -> Update:
+    dtype, address = getattr(torch, stored.dtype), stored.address
+    suffixes = ("dense",) if stored.kind == DENSE else ("left", "right")
+    parts = [torch.from_numpy(tensors[_name(address, suffix)]) for suffix in suffixes]
+    if not all(bool(part.isfinite().all()) for part in parts):
+        raise ValueError(f"the update of {address} has NaN or infinity in it")
+    return Dense(parts[0], dtype) if stored.kind == DENSE else LowRank(parts[0], parts[1], dtype)

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel
+from knowedit.reading import checked
 
 COMBINED: Final = "Edit.combined"
 """The editor that is named where an edit was made from others."""
@@ -48,6 +49,8 @@ class Diagnostics:
         compression: what was lost where an update was cut to a lower rank: the address as text, and
             ‖difference‖ / ‖update‖, Frobenius. The other figures are of the edit before that.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # an entry that is not known would be lost
 
     residual: float | None = None
     divisor: float | None = None
@@ -126,6 +129,8 @@ class Provenance:
         compressed_from: the digest of the edit of which this one is the compressed form, or None.
     """
 
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # an entry that is not known would be lost
+
     editor: str
     settings: dict[str, Any]
     facts: tuple[Fact, ...]
@@ -166,6 +171,11 @@ class Provenance:
             versions={name: version(name) for name in ("knowedit", "torch", "transformers")},
         )
 
+    def __post_init__(self) -> None:
+        if self.editor == COMBINED:
+            advice = "combine the edits again"
+            checked(tuple[_Part, ...], self.settings.get("parts"), "the settings of a combined edit", advice)
+
     @property
     def parts(self) -> tuple[str, ...]:
         """The digests of the edits that this one was combined from; empty for an edit of its own."""
@@ -176,6 +186,14 @@ class Provenance:
             for digest in (part["digest"], part.get("compressed_from"))
             if digest
         )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a combined edit knows of each of its parts, among other things."""
+
+    digest: str
+    compressed_from: str | None = None
 
 
 def _worst(name: str, given: Sequence[float | None]) -> Any:

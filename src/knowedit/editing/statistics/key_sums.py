@@ -16,6 +16,7 @@ from knowedit.editing.statistics.corpus import Position
 from knowedit.errors import InputError, NumericalError
 from knowedit.linalg import OuterSum, SecondMoment
 from knowedit.models import LanguageModel, Site, batch, encode, visit
+from knowedit.reading import shown
 
 HALVES = (0, 1)
 
@@ -237,15 +238,44 @@ class KeySums:
         return arrays, counts | {name: str(value) for name, value in place.items()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], entries: Mapping[str, str]) -> None:
-        """Resume, to the bit, from what `state` gave."""
-        read, texts, tokens = (int(entries[name]) for name in ("read", "texts", "tokens"))
-        self.position = Position(read, texts, tokens, entries["digest"])
-        for layer, half in self._sums:
-            count = int(entries[f"count.{layer}.{half}"])
-            self._sums[layer, half] = self._outer_sum(arrays[f"sum.{layer}.{half}"], count)
-        for layer in self._probes:
-            numbers = range(0, texts, self.position.stride)
-            self._probes[layer] = dict(zip(numbers, arrays[f"keys.{layer}"], strict=True))
+        """Resume, to the bit, from what `state` gave.
+
+        Raises:
+            KeyError, ValueError: something is missing, or has another shape or is no number.
+        """
+        read, texts, tokens = (_count(entries, name) for name in ("read", "texts", "tokens"))
+        position = Position(read, texts, tokens, entries["digest"])
+        sums = {(layer, half): self._stored_sum(arrays, entries, layer, half) for layer, half in self._sums}
+        numbers = range(0, texts, position.stride)
+        probes = {}
+        for layer, site in self._sites.items():
+            keys = _fitting(
+                arrays[f"keys.{layer}"], (len(numbers), self._lm.projection(layer, site.part).d_in)
+            )
+            probes[layer] = dict(zip(numbers, keys, strict=True))
+        self.position, self._sums, self._probes = position, sums, probes
+
+    def _stored_sum(
+        self, arrays: Mapping[str, NDArray[Any]], entries: Mapping[str, str], layer: int, half: int
+    ) -> OuterSum:
+        width = self._lm.projection(layer, self._sites[layer].part).d_in
+        total = _fitting(arrays[f"sum.{layer}.{half}"], (width, width))
+        return self._outer_sum(total, _count(entries, f"count.{layer}.{half}"))
 
     def _outer_sum(self, start: NDArray[Any], count: int) -> OuterSum:
         return OuterSum(torch.from_numpy(start).to(self._home), count)
+
+
+def _count(entries: Mapping[str, str], name: str) -> int:
+    text = entries[name]
+    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+        raise ValueError(f"{name} is {shown(text)}")
+    return int(text)
+
+
+def _fitting(array: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
+        raise ValueError(
+            f"it has {array.dtype} of shape {array.shape} where {shape} is expected, or no finite numbers"
+        )
+    return array

@@ -14,8 +14,9 @@ from knowedit.editing.statistics.convergence import Convergence
 from knowedit.editing.statistics.corpus import Corpus, Position
 from knowedit.editing.statistics.key_sums import KeySums, Reading
 from knowedit.editing.statistics.second_moments import MLP_DOWN, save_second_moment
-from knowedit.errors import InputError
+from knowedit.errors import FileFormatError, InputError
 from knowedit.models import LanguageModel, fingerprint
+from knowedit.reading import shown
 from knowedit.runs import MANIFEST, RunFolder
 from knowedit.tensorfile import Kind, read_tensors, write_tensors
 from knowedit.writing import plain_name
@@ -129,7 +130,12 @@ class StatisticsRun:
     def _restore(self, sums: KeySums) -> None:
         if (self.out / STATE).is_file():
             content = read_tensors(self.out / STATE, STATE_KIND)
-            sums.restore(content.tensors, content.own)
+            try:
+                sums.restore(content.tensors, content.own)
+            except (KeyError, ValueError) as error:
+                raise FileFormatError(
+                    f"{self.out / STATE} is not the state of this run ({shown(error)}): remove it to start again"
+                ) from None
 
     def _skip(self, texts: Any, position: Position) -> None:
         """Read again what was read before, and see that it is the same."""

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from knowedit.errors import FileFormatError
 from knowedit.evaluation.scores.columns import Column
 from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.figures.tables import data_frame
-from knowedit.runs import canonical, read_folder
+from knowedit.reading import checked
+from knowedit.runs import MANIFEST, canonical, read_folder
 
 KIND: Final = "knowedit.evaluation"
 SCHEMA: Final = 2
@@ -32,6 +33,8 @@ class Outcome:
         error: the error's type and message, or None where it did not.
         seconds: how long it took; the one thing here that another run would find otherwise.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # an entry that is not known would be lost
 
     case_id: int
     scores: dict[str, Any] | None
@@ -68,12 +71,9 @@ class Run:
         found: dict[int, Outcome] = {}
         lines = path / RECORDS
         for number, content in enumerate(contents, start=1):
-            try:
-                outcome = Outcome(**content)
-            except TypeError:
-                raise FileFormatError(
-                    f"line {number} of {lines} is not an outcome: restore the file"
-                ) from None
+            outcome = checked(Outcome, content, f"line {number} of {lines}", "restore the file")
+            if (outcome.scores is None) == (outcome.error is None):
+                raise FileFormatError(f"line {number} of {lines} is not an outcome: restore the file")
             earlier = found.get(outcome.case_id)
             if earlier is not None and earlier.scores is not None:
                 raise FileFormatError(
@@ -160,4 +160,22 @@ def read_run(path: Path, *, whole: bool = False) -> Run:
     manifest, contents = read_folder(
         Path(path), KIND, (1, SCHEMA), TITLE, lines=RECORDS, advice=ADVICE, whole=whole
     )
+    checked(_Identity, manifest["run"], Path(path) / MANIFEST, "give another folder")
     return Run.of(Path(path), manifest, contents)
+
+
+@dataclass(frozen=True)
+class _Records:
+    """Which records were asked for."""
+
+    count: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """What tables and reports know of what makes a run this run; there is more."""
+
+    model: str
+    records: _Records
+    method: str | None = None

@@ -7,13 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import numpy as np
 
 from knowedit.errors import FileFormatError, InputError
 from knowedit.evaluation.scores.columns import COMPOSITE, Column, harmonic_mean
 from knowedit.intervals import Interval
+from knowedit.reading import checked
 from knowedit.runs import canonical, read_folder
 
 KIND: Final = "knowedit.sweep"
@@ -38,6 +39,8 @@ class SweepPoint:
         failed: the error of each record that was not.
         seconds: of one record, edited and scored, on average.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # an entry that is not known would be lost
 
     method: str
     setting: dict[str, Any]
@@ -85,14 +88,15 @@ class SweepPoint:
         Raises:
             FileFormatError: anything else; names the folder.
         """
-        try:
-            entries = dict(content)
-            columns = {key: tuple(values) for key, values in entries.pop("columns").items()}
-            return cls(cases=tuple(entries.pop("cases")), columns=columns, **entries)
-        except (KeyError, TypeError, AttributeError):
+        where, advice = f"a line of {folder / LINES}", "give another folder"
+        point = checked(cls, content, where, advice)
+        checked(_Setting, point.setting, f"the setting in {where}", advice)
+        lengths = {len(values) for values in point.columns.values()} | {len(point.cases)}
+        if len(lengths) != 1 or len(point.cases) < 2 or not point.columns.keys() <= COLUMNS.keys():
             raise FileFormatError(
-                f"{folder} holds a line that is no setting of a sweep: give another folder"
-            ) from None
+                f"{where} has columns that do not fit its {len(point.cases)} records: {advice}"
+            )
+        return point
 
     @property
     def score(self) -> float:
@@ -111,6 +115,15 @@ class SweepPoint:
             for key, values in self.columns.items()
         }
         return SweepRow(self.method, self.setting, columns, len(self.cases))
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """The fields that figures and tables know by name; there may be others."""
+
+    layer: int | None = None
+    bound: float | None = None
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)
