@@ -241,7 +241,12 @@ class SecondMoment:
         try:
             count, resolution = int(content.own["count"]), float.fromhex(content.own["resolution"])
             found = cls(content.tensors.pop("raw_sum"), count, resolution)
-            if content.tensors or not np.isfinite(found.raw_sum).all() or not 0 <= resolution < 1 or count >= 2**63:
+            if (
+                content.tensors
+                or not np.isfinite(found.raw_sum).all()
+                or not 0 <= resolution < 1
+                or count >= 2**63
+            ):
                 raise ValueError("more tensors, NaN or infinity, or an endless count")
         except (ValueError, KeyError, OverflowError) as error:
             raise FileFormatError(

@@ -92,7 +92,11 @@ class SweepPoint:
         point = checked(cls, content, where, advice)
         checked(_Setting, point.setting, f"the setting in {where}", advice)
         lengths = {len(values) for values in point.columns.values()} | {len(point.cases)}
-        if len(lengths) != 1 or len(point.cases) < 2 or not point.columns.keys() <= COLUMNS.keys():
+        if (
+            len(lengths) != 1
+            or len(point.cases) < 2
+            or not set(point.columns) <= set(Column.keys([point.columns]))
+        ):
             raise FileFormatError(
                 f"{where} has columns that do not fit its {len(point.cases)} records: {advice}"
             )
