@@ -14,6 +14,7 @@ from knowedit.evaluation import Record, iter_records, load_records
 from knowedit.evaluation.records.counts import Table1, check_records
 from knowedit.evaluation.records.forms.form import NoSingleEdit
 from knowedit.evaluation.records.forms.table import FORMS
+from knowedit.evaluation.records.hub import load_hub
 from knowedit.evaluation.records.questions import Question
 from knowedit.facts import Fact
 
@@ -144,6 +145,12 @@ def test_a_damaged_first_line_costs_no_other(tmp_path):
     assert table.records == 1
 
 
+def test_empty_texts_of_zsre_are_no_prompts():
+    entry = json.loads((DATA / "zsre.json").read_text())[0] | {"rephrase": "", "loc": " ", "loc_ans": ""}
+    record = Record.from_json(entry, 0)
+    assert record.paraphrase_prompts is record.locality is None
+
+
 # What is left out, and what is refused
 
 
@@ -161,6 +168,19 @@ def test_what_asks_for_no_single_edit_is_left_out_counted_and_logged(caplog):
     (told,) = caplog.messages
     assert "1 left out: 1 since it asks for another number of edits than one (first: record 2 (line" in told
     assert "\n" not in told
+
+
+def test_a_data_set_is_read_as_a_file_is(tmp_path, caplog):
+    datasets = pytest.importorskip("datasets")
+    rows = json.loads((DATA / "mquake.json").read_text())
+    kept = [
+        {name: row[name] for name in ("case_id", "requested_rewrite", "new_answer", "questions")}
+        for row in rows
+    ]
+    datasets.Dataset.from_list(kept).save_to_disk(str(tmp_path / "d"))
+    (record,) = load_hub(tmp_path / "d")
+    assert record.case_id == 1
+    assert "1 left out" in caplog.messages[0]
 
 
 def test_reading_only_what_is_whole_logs_nothing(caplog):

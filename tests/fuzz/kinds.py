@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -316,6 +317,14 @@ def _texts(name: str, content: str) -> Make:
     return make
 
 
+RECORDS = Path(__file__).parents[1] / "data" / "records"
+
+
+def _packed(folder: Path, _: Lab) -> Path:
+    (folder / "records.gz").write_bytes(gzip.compress((RECORDS / "mark.jsonl").read_bytes()))
+    return folder / "records.gz"
+
+
 def _json_lines(*rows: Any) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
@@ -457,6 +466,22 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("records: compact", "json", _texts("records.json", json.dumps([COMPACT])), _read_records),
     Kind("records: flat", "lines", _texts("records.jsonl", _json_lines(FLAT, FLAT)), _read_records),
+    *(
+        Kind(
+            f"records: {name}",
+            "json",
+            _texts(name, (RECORDS / name).read_text(encoding="utf-8")),
+            _read_records,
+        )
+        for name in (
+            "zsre.json",
+            "knowedit_counterfact.json",
+            "mquake.json",
+            "easyedit_inputs.json",
+            "one.json",
+        )
+    ),
+    Kind("records: gzip", "text", _packed, _read_records),
     Kind(
         "facts",
         "lines",

@@ -88,4 +88,9 @@ def _facts_of(*files: Path) -> list[Fact]:
     found = [record for file in files for record in load_records(file)]
     if not found:
         raise InputError(f"{files[0]} holds no records: expected at least one")
-    return list(dict.fromkeys(record.fact for record in found))
+    facts = list(dict.fromkeys(record.fact for record in found if record.fact.target_true is not None))
+    if not facts:
+        raise InputError(
+            f"no record of {files[0]} has a true object, which is what a model may know: give some that do"
+        )
+    return facts

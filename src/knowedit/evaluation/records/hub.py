@@ -8,7 +8,7 @@ from typing import Any
 
 from knowedit.errors import InputError
 from knowedit.evaluation.records.files import Entry
-from knowedit.evaluation.records.record import Record, read_entries
+from knowedit.evaluation.records.record import Record, usable
 
 
 def load_hub(source: str | Path, split: str | None = None, *, revision: str | None = None) -> list[Record]:
@@ -57,10 +57,7 @@ def _records(source: object, splits: Mapping[str, Iterable[Mapping[str, Any]]]) 
         for name, given in splits.items()
         for row, entry in enumerate(given)
     )
-    for item in read_entries(rows):
-        if isinstance(item, InputError):
-            raise type(item)(f"{source}, {item}")
-        yield item
+    return usable(rows, source)
 
 
 def _present(row: Mapping[str, Any]) -> dict[str, Any]:

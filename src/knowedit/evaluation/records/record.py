@@ -176,21 +176,35 @@ def iter_records(path: str | Path, *, left: LeftOut | None = None) -> Iterator[R
             are left out.
         FileFormatError: what is there is not JSON, or no record.
     """
+    yield from usable(entries(path), path, left)
+
+
+def usable(found: Iterable[Entry], source: object, left: LeftOut | None = None) -> Iterator[Record]:
+    """The records of entries; see `iter_records`.
+
+    Args:
+        found: see `read_entries`.
+        source: what the entries come from, for messages.
+        left: see `iter_records`.
+
+    Raises:
+        InputError: see `iter_records`.
+    """
     logged, left, used = left is None, left or LeftOut(), 0
     try:
-        for item in read_entries(entries(path)):
+        for item in read_entries(found):
             if isinstance(item, NoSingleEdit):
                 left.add(item)
             elif isinstance(item, InputError):
-                raise type(item)(f"{path}, {item}")
+                raise type(item)(f"{source}, {item}")
             else:
                 used += 1
                 yield item
     finally:
         if logged and left.count and used:
-            log.warning("%s: of the records read %s", path, left)
+            log.warning("%s: of the records read %s", source, left)
     if left.count and not used:
-        raise InputError(f"{path} has no record that asks for a single edit: {left}; give records that do")
+        raise InputError(f"{source} has no record that asks for a single edit: {left}; give records that do")
 
 
 def load_records(path: str | Path) -> list[Record]:

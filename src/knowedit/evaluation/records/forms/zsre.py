@@ -20,8 +20,8 @@ class _Zsre(Schema):
     src: Text
     alt: str
     answers: Answers
-    rephrase: Text | None = None
-    loc: Text | None = None
+    rephrase: Answers = ()
+    loc: Answers = ()
     loc_ans: Answers = ()
     portability: Questions = None
 
@@ -29,8 +29,8 @@ class _Zsre(Schema):
         return {
             "case_id": self.case_id,
             "fact": self.single_edit(self.subject, self.src, self.alt, self.answers),
-            "paraphrase_prompts": None if self.rephrase is None else (self.rephrase.rstrip(),),
-            "locality": None if self.loc is None else (Question("neighborhood", self.loc, self.loc_ans),),
+            "paraphrase_prompts": tuple(text.rstrip() for text in self.rephrase) or None,
+            "locality": tuple(Question("neighborhood", text, self.loc_ans) for text in self.loc) or None,
             "portability": self.portability,
         }
 
