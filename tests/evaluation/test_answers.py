@@ -31,7 +31,7 @@ from knowedit.evaluation.runs.station import EvaluationStation
 from knowedit.evaluation.scores import answers
 from knowedit.evaluation.scores.answers import Answered, AnswerScores
 from knowedit.evaluation.scores.columns import TOKEN_COLUMNS, Column
-from tests.evaluation.samples import NESTED
+from tests.evaluation.samples import NESTED, nested
 from tests.models.oracles import full_logits
 
 DATA = Path(__file__).parents[1] / "data" / "records"
@@ -151,6 +151,10 @@ def test_scores_written_and_read_are_the_same(tiny_gpt2, record):
         {"locality": [{"kind": "a", "expected": [1], "given": [1, 2]}]},
         {"locality": [{"kind": "a", "expected": [], "given": []}]},
         {"portability": 3},
+        {"portability": [{"kind": [], "expected": [1], "given": [1]}]},
+        {"portability": [{"kind": "a", "expected": ["x"], "given": [1]}]},
+        {"portability": [{"kind": "a", "expected": {"1": 2}, "given": [1]}]},
+        {"locality": [{"kind": "a", "expected": [1], "given": [1], "before": None}]},
         {"portability": [{"kind": "a"}]},
     ],
 )
@@ -174,7 +178,7 @@ def test_a_prompt_with_a_space_at_its_end_is_asked_without(tiny_gpt2):
 
 
 def test_more_columns_change_no_interval(tiny_gpt2, record):
-    plain = [score_record(tiny_gpt2, Record.from_json(NESTED | {"case_id": i})) for i in range(3)]
+    plain = [score_record(tiny_gpt2, Record.from_json(nested(i))) for i in range(5)]
     more = [replace(one, answers=score_record(tiny_gpt2, record).answers) for one in plain]
     without, found = (summarise(one, np.random.default_rng(3)) for one in (plain, more))
     assert {key: found[key] for key in without} == without

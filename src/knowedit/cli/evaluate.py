@@ -137,8 +137,8 @@ def _texts(
         return TextScorer(TfIdf.load(tfidf), kept=keep)
     source = records_of(model, records)
     # What is left out is told when the records are read to be measured.
-    there = (one.reference_texts for one in iter_records(source, left=LeftOut()))
-    if wanted is None and not any(there):
+    read = iter_records(source, left=LeftOut()) if isinstance(source, Path) else source
+    if wanted is None and not any(one.reference_texts for one in read):
         return False
     return TextScorer(reference_tfidf(source), kept=keep)
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any, TextIO, cast
 
 import ijson
 
@@ -106,7 +106,7 @@ def _existing(path: str | Path) -> Path:
 def _opened(source: Path) -> IO[bytes]:
     with source.open("rb") as stream:
         packed = stream.read(len(GZIP)) == GZIP
-    return gzip.open(source, "rb") if packed else source.open("rb")
+    return cast(IO[bytes], gzip.open(source, "rb")) if packed else source.open("rb")
 
 
 def _has_lines(stream: IO[bytes]) -> bool:

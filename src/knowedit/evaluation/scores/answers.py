@@ -93,7 +93,8 @@ class AnswerScores:
         if not local and not port and record.fact.target_true is not None:
             return None
         questions = (Question("request", record.fact.text, (record.fact.target_new,)), *local, *port)
-        known = (None, *(before or [None] * len(local)), *[None] * len(port))
+        was_given: Sequence[Ids | None] = [None] * len(local) if before is None else before
+        known = (None, *was_given, *[None] * len(port))
         request, *found = (
             Answered(one.kind, *ids, was)
             for one, ids, was in zip(questions, _forced(lm, questions), known, strict=True)
@@ -127,11 +128,19 @@ def _entry(one: Answered) -> dict[str, Any]:
 
 
 def _answered(entry: Mapping[str, Any]) -> Answered:
-    expected, given = tuple(entry["expected"]), tuple(entry["given"])
-    before = tuple(entry["before"]) if "before" in entry else None
+    kind, expected, given = entry["kind"], _ids(entry["expected"]), _ids(entry["given"])
+    before = _ids(entry["before"]) if "before" in entry else None
     if not len(expected) == len(given) == len(given if before is None else before) > 0:
         raise ValueError("as many given tokens as expected ones")
-    return Answered(entry["kind"], expected, given, before)
+    if not isinstance(kind, str):
+        raise ValueError("the kind of a prompt")
+    return Answered(kind, expected, given, before)
+
+
+def _ids(value: Any) -> Ids:
+    if not isinstance(value, list) or not all(type(one) is int for one in value):
+        raise ValueError("a list of token ids")
+    return tuple(value)
 
 
 def _same(first: Ids, second: Ids) -> float:

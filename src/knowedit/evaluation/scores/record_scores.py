@@ -179,7 +179,7 @@ class RecordScores:
             }
             texts = None if entry["texts"] is None else TextScores.from_json(entry["texts"])
             answers = AnswerScores.from_json(entry["answers"]) if "answers" in entry else None
-            return cls(  # type: ignore[misc]
+            return cls(
                 **pairs,  # type: ignore[arg-type]
                 texts=texts,
                 probability=entry["probability"],

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 
 from knowedit.errors import InputError
-from knowedit.evaluation.scores.columns import COLUMNS, Column
+from knowedit.evaluation.scores.columns import Column
 from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.intervals import Interval
 
@@ -65,9 +65,8 @@ def _intervals(
     rows = [[one.columns for one in group] for group in groups]
     found = {}
     keys = Column.keys(one for row in rows for one in row)
-    # Those of Table 2 first, so that what else is measured changes none of their streams.
-    streams = [*rng.spawn(len(COLUMNS)), *rng.spawn(len(keys) - len(COLUMNS))]
-    for key, stream in zip(keys, streams, strict=True):
+    # Those of Table 2 come first, so that what else is measured changes none of their streams.
+    for key, stream in zip(keys, rng.spawn(len(keys)), strict=True):
         measured = [known for row in rows if (known := _known([one.get(key) for one in row])) is not None]
         if values := sorted(map(of, measured)):
             found[key] = _METHODS[method](values, stream) if len(values) > 1 else _single(values[0], method)
