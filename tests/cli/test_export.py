@@ -178,6 +178,8 @@ def test_bad_exports_say_one_line_and_write_nothing(run, files, tmp_path):
         ([below, below, "--to", "peft", "--out", "x"], "given twice"),
         ([below, "--to", "merged", "--out", "x", "--model", other], "other weights"),
         ([below, "--to", "merged", "--out", "x", "--model", "nothing"], "no model 'nothing'"),
+        ([below, "--to", "peft", "--out", "x", "--model", other], "other weights"),
+        ([below, "--to", "peft", "--out", "x", "--model", "/no/such/folder"], "no model '/no/such/folder'"),
         ([below, "--to", "merged", "--out", "x", "--rank", "3"], "leave it out"),
         ([below, "--to", "peft", "--out", "mine"], "no earlier export"),
         ([below, "--to", "peft", "--out", "mine", "--force"], "no earlier export"),
@@ -195,6 +197,8 @@ def test_an_earlier_export_is_replaced_if_forced(run, files, tmp_path):
     run("export", files["below"], "--to", "peft", "--out", "x")
     one_line(run("export", files["below"], "--to", "peft", "--out", "x", code=2), "earlier export")
     run("export", files["whole"], "--to", "merged", "--out", "x", "--force")
+    same = ("--to", "merged", "--out", "x", "--force", "--model", "x")
+    one_line(run("export", files["below"], *same, code=2), "x holds x, which is read: give another --out")
     assert not (tmp_path / "x" / "adapter_config.json").exists()
     assert (tmp_path / "x" / "config.json").is_file()
 

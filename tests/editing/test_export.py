@@ -138,7 +138,7 @@ def test_a_real_edit_survives(tmp_path, tokenizer):
 
 def test_the_layout_is_that_of_peft(lm, tmp_path):
     edit = edits_of(lm)["unlike ranks"]
-    written = edit.to_peft(tmp_path / "adapter", base_model="somebody/model")
+    written = edit.to_peft(tmp_path / "adapter", lm, base_model="somebody/model")
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     modules = sorted(place.module for place in edit.places.values())
     assert config["target_modules"] == modules == list(written.modules)
@@ -177,7 +177,7 @@ def test_the_same_edit_gives_the_same_bytes(lm, tmp_path):
     for name in ("a", "b"):
         edit.to_peft(tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(files) == 3
+    assert len(files) == 4
     assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
 
 

@@ -16,6 +16,7 @@ from knowedit.errors import InputError
 
 if TYPE_CHECKING:
     from knowedit.editing import Edit
+    from knowedit.models import LanguageModel
 
 
 def export(
@@ -45,17 +46,19 @@ def export(
 
     check_folder(out, force=force)
     edits = [Edit.load(file) for file in files]
+    if to == "merged" and rank is not None:
+        raise InputError("--rank cuts an edit to what an adapter can hold: leave it out with --to merged")
+    edit = _one(edits, rank) if to == "peft" else edits[-1]
+    base = model or edit.provenance.base
+    _check_inputs(out, [*files, Path(base)])
+    with progress(f"opening {base}"):
+        lm = knowedit.load(base, device=device, dtype=dtype)
+    written = {"model": lm.name, "dtype": str(lm.dtype).removeprefix("torch.")}
     if to == "peft":
-        written = _adapter(edits, out, model, rank, force=force)
+        written |= _adapter(edit, lm, out, force=force)
     else:
-        if rank is not None:
-            raise InputError("--rank cuts an edit to what an adapter can hold: leave it out with --to merged")
-        base = model or edits[-1].provenance.model
-        with progress(f"opening {base}"):
-            lm = knowedit.load(base, device=device, dtype=dtype)
         with stacked(lm, edits[:-1]), progress("writing"):
-            edits[-1].merged(lm, out, force=force)
-        written = {"model": base, "dtype": str(lm.dtype).removeprefix("torch.")}
+            edit.merged(lm, out, force=force)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     found = {"to": to, **written, "edits": [edit.digest for edit in edits], "folder": str(out), "bytes": size}
     if as_json:
@@ -64,16 +67,26 @@ def export(
         _print(found)
 
 
-def _adapter(
-    edits: Sequence[Edit], out: Path, model: str | None, rank: int | None, *, force: bool
-) -> dict[str, Any]:
+def _check_inputs(out: Path, read: Sequence[Path]) -> None:
+    """Refuse a folder that holds what is read, which --force would replace with the rest.
+
+    Raises:
+        InputError: it does.
+    """
+    for path in read:
+        if out.resolve() in (path.resolve(), *path.resolve().parents):
+            raise InputError(f"{out} holds {path}, which is read: give another --out")
+
+
+def _one(edits: Sequence[Edit], rank: int | None) -> Edit:
     edit = edits[0] if len(edits) == 1 else edits[0].combined(edits)
-    if rank is not None:
-        edit = edit.compressed(rank)
+    return edit if rank is None else edit.compressed(rank)
+
+
+def _adapter(edit: Edit, lm: LanguageModel, out: Path, *, force: bool) -> dict[str, Any]:
     with progress("writing"):
-        written = edit.to_peft(out, base_model=model, force=force)
+        written = edit.to_peft(out, lm, force=force)
     return {
-        "model": model or edit.provenance.model,
         "modules": list(written.modules),
         "rank": written.rank,
         "error": written.error,

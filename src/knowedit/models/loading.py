@@ -88,7 +88,8 @@ def load(
             own = _given_tokenizer(tokenizer, place, revision)
         options = {"revision": revision, "dtype": _dtype(dtype), "device_map": device_map}
         model = _weights(place, config, options)
-    return _assemble(model if target is None else model.to(target), own, anatomy, place.name, place.folder)
+    moved = model if target is None else model.to(target)
+    return _assemble(moved, own, anatomy, place.name, place.folder, place.source)
 
 
 def _wrap_pair(pair: tuple[Any, Any], tokenizer: Any, anatomy: Anatomy | None) -> LanguageModel:
@@ -101,11 +102,12 @@ def _wrap_pair(pair: tuple[Any, Any], tokenizer: Any, anatomy: Anatomy | None) -
         )
     name = str(getattr(model.config, "name_or_path", "")) or f"{model.config.model_type} in memory"
     _check_known(model.config, anatomy)
-    return _assemble(model, own if tokenizer is None else tokenizer, anatomy, name, None)
+    source = str(Path(name).absolute()) if Path(name).is_dir() and name not in own_models() else None
+    return _assemble(model, own if tokenizer is None else tokenizer, anatomy, name, None, source)
 
 
 def _assemble(
-    model: Any, tokenizer: Any, given: Anatomy | None, name: str, folder: Path | None
+    model: Any, tokenizer: Any, given: Anatomy | None, name: str, folder: Path | None, source: str | None
 ) -> LanguageModel:
     known = FAMILIES.get(model.config.model_type)
     anatomy = given or known
@@ -115,7 +117,7 @@ def _assemble(
             f"{name} needs a fast tokenizer, {type(tokenizer).__name__} is none: give one as tokenizer="
         )
     anatomy.check(model)
-    lm = LanguageModel(model.eval(), tokenizer, anatomy, name, folder)
+    lm = LanguageModel(model.eval(), tokenizer, anatomy, name, folder, source)
     if len(tokenizer) > lm.vocabulary:
         raise InputError(
             f"the tokenizer has {len(tokenizer)} tokens but {name} only {lm.vocabulary}: "

@@ -28,6 +28,7 @@ class OpenedModel:
         anatomy: where the model keeps its parts.
         name: what it is called in reports.
         folder: where it was loaded from, or None (a model from the Hub or from memory).
+        source: what `load` opens it by, where that is not its name: the absolute path of a folder or file.
     """
 
     model: Any
@@ -35,6 +36,7 @@ class OpenedModel:
     anatomy: Anatomy
     name: str
     folder: Path | None = None
+    source: str | None = None
 
     def __repr__(self) -> str:
         shape = f"{self.n_layers} layers, width {self.width}, inner width {self.inner_width}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TypeVar
 
@@ -79,6 +79,7 @@ def _provenance(edits: Sequence[Content]) -> Provenance:
         settings={"parts": [part for edit in edits for part in _parts(edit)]},
         facts=tuple(fact for edit in edits for fact in edit.provenance.facts),
         model=first.model,
+        source=first.source,
         seed=None,
         prefixes=(),
         versions={"knowedit": version("knowedit")},
@@ -88,7 +89,7 @@ def _provenance(edits: Sequence[Content]) -> Provenance:
 
 def _parts(edit: Content) -> list[dict[str, object]]:
     """What is known of an edit, and after it of those it was combined from, as a file gives it back."""
-    found = asdict(edit.provenance)
+    found = edit.provenance.as_json()
     lists = {name: list(found[name]) for name in ("facts", "prefixes", "on_top_of")}
     inner = found["settings"].pop("parts", []) if edit.provenance.parts else []
     measured = {} if edit.outcome is None else {"outcome": edit.outcome.as_json()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -208,7 +208,7 @@ def _metadata(edit: Content) -> dict[str, str]:
     described = {
         "updates": [_entry(address, update, edit.places) for address, update in edit.updates.items()],
         "base": edit.base.tensors,
-        "provenance": asdict(edit.provenance),
+        "provenance": edit.provenance.as_json(),
         "preflight": edit.diagnostics.as_json(),  # the name that it had in version 0.1.0
         **({} if edit.outcome is None else {"outcome": edit.outcome.as_json()}),
     }

@@ -183,16 +183,24 @@ class Edit(Content):
         return combination.compressed(self, rank)
 
     def to_peft(
-        self, folder: PathLike, *, base_model: str | None = None, force: bool = False
+        self,
+        folder: PathLike,
+        lm: LanguageModel | None = None,
+        *,
+        base_model: str | None = None,
+        force: bool = False,
     ) -> export.Adapter:
         """Write the edit as a LoRA adapter that ``peft`` loads: ``PeftModel.from_pretrained(model, folder)``.
 
-        Everything comes from the edit; neither the model nor the peft package is needed.
+        Everything comes from the edit, and the peft package is not needed. The base that is written into it, which
+        ``AutoPeftModelForCausalLM`` opens, is by default where the model was when the edit was made. Any other is
+        checked: an adapter on other weights does something else, and nothing would say so.
 
         Args:
             folder: a new or empty folder. It appears whole or not at all.
-            base_model: the name that is written as that of the base model; by default the one the edit
-                was made for.
+            lm: the base model, to be checked and written as the base.
+            base_model: what is written as the base in its place, such as an id on the Hub. Without ``lm`` it is
+                opened, in the edit's number format, to be checked.
             force: replace an earlier export in the folder.
 
         Returns:
@@ -200,9 +208,10 @@ class Edit(Content):
 
         Raises:
             InputError: a dense update (see `compressed`), a bias, layers stored in both orientations, an edit
-                on top of another (see `combined`), or a folder that holds something else.
+                on top of another (see `combined`), a base that cannot be opened, or a folder that holds something else.
+            BaseMismatchError: a base with other weights.
         """
-        return export.to_peft(self, folder, base_model=base_model, force=force)
+        return export.to_peft(self, folder, lm, base_model=base_model, force=force)
 
     def merged(self, lm: LanguageModel, folder: PathLike, *, force: bool = False) -> None:
         """Write the model with the edit, and any others that are applied to it, as a plain Hugging Face folder.

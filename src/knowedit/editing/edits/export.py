@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as safetensors_bytes
 from torch import Tensor
 
-from knowedit.bundled import NOTES, notes, statistics_text
+from knowedit.bundled import NOTES, notes, own_models, statistics_text
+from knowedit.editing.edits.card import CARD, card
 from knowedit.editing.edits.content import Content
 from knowedit.editing.edits.updates import Address
 from knowedit.errors import FileFormatError, InputError, NumericalError
 from knowedit.linalg import LowRank
-from knowedit.models import LanguageModel
+from knowedit.models import LanguageModel, load
 from knowedit.models.sources.hub import save_pretrained
 from knowedit.writing import PathLike, new_folder, write_bytes
 from knowedit.writing import check_folder as check_place
 
 NOTE: Final = "knowedit_export.json"
 """The file in every export that lists the edits in it."""
-CARD: Final = "README.md"
 CONFIG: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"
 KEPT_NOTES: Final = ("edit_layer", "statistics_text")
@@ -50,18 +50,27 @@ class Adapter(NamedTuple):
     error: float
 
 
-def to_peft(edit: Content, folder: PathLike, *, base_model: str | None, force: bool) -> Adapter:
+def to_peft(
+    edit: Content, folder: PathLike, lm: LanguageModel | None, *, base_model: str | None, force: bool
+) -> Adapter:
     """Write a LoRA adapter; see `Edit.to_peft`."""
     updates = _low_rank(edit)
     _check_alone(edit)
+    dtype = next(iter(updates.values())).dtype
+    if lm is None and base_model is not None:
+        lm = load(base_model, dtype=dtype)
+    if lm is not None:
+        edit.check_base(lm)
+    base = base_model or _location(edit, lm)
     transposed = _one_orientation(edit)
     factors = {edit.places[address].module: balanced(update) for address, update in updates.items()}
     rank = max(left.shape[1] for left, _ in factors.values())
     errors = [_error(factors[edit.places[address].module], update) for address, update in updates.items()]
-    config = _lora_config(sorted(factors), rank, transposed, base_model or edit.provenance.model)
+    config = _lora_config(sorted(factors), rank, transposed, base)
     with new_folder(folder, NOTE, "export", force=force) as place:
         write_bytes(place / WEIGHTS, safetensors_bytes(_lora_tensors(factors, rank), {"format": "pt"}))
         write_bytes(place / CONFIG, _json(config))
+        write_bytes(place / CARD, card([edit], "adapter", base, str(dtype).removeprefix("torch.")))
         _write_note(place, "LoRA adapter", [edit])
     return Adapter(Path(folder), rank, tuple(sorted(factors)), max(errors))
 
@@ -70,8 +79,17 @@ def write_model(lm: LanguageModel, edits: Sequence[Content], folder: PathLike, *
     """Write a model as it is, with a note of the edits that are applied to it; see `Edit.merged`."""
     with new_folder(folder, NOTE, "export", force=force) as place:
         save_pretrained(lm.model, lm.tokenizer, place)
+        write_bytes(
+            place / CARD, card(edits, "model", _location(edits[0], lm), str(lm.dtype).removeprefix("torch."))
+        )
         _keep_notes(lm, place)
         _write_note(place, "model", edits)
+
+
+def _location(edit: Content, lm: LanguageModel | None) -> str:
+    """What opens the base: a folder, also that of a model of this package, which peft does not know by its name."""
+    name = edit.provenance.base if lm is None else lm.source or lm.name
+    return str(own_models().get(name, name))
 
 
 def balanced(update: LowRank) -> tuple[Tensor, Tensor]:
@@ -209,7 +227,7 @@ def _keep_notes(lm: LanguageModel, place: Path) -> None:
         write_bytes(place / NOTES, _json(kept))
     if text is None:
         return
-    if not text.is_file() or text.name in {NOTE, CARD, *(path.name for path in place.iterdir())}:
+    if not text.is_file() or text.name in {NOTE, *(path.name for path in place.iterdir())}:
         raise FileFormatError(
             f"the notes of {lm.folder} name {text.name!r} as the text for key statistics: expected a file beside them "
             "of a name that nothing else has; correct or remove the entry statistics_text"

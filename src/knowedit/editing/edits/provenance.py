@@ -127,6 +127,7 @@ class Provenance:
         on_top_of: the digests of the edits that were applied when it was computed, in their order: the update
             fits the weights with those changes.
         compressed_from: the digest of the edit of which this one is the compressed form, or None.
+        source: what opens the model, where its name does not: an absolute path. Not known of edits of version 0.1.0.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}  # an entry that is not known would be lost
@@ -140,6 +141,16 @@ class Provenance:
     versions: dict[str, str]
     on_top_of: tuple[str, ...] = ()
     compressed_from: str | None = None
+    source: str | None = None
+
+    @property
+    def base(self) -> str:
+        """What opens the model that it was made with."""
+        return self.source or self.model
+
+    def as_json(self) -> dict[str, Any]:
+        """As files have it; those of models that are known by name say no source, as ever."""
+        return {name: value for name, value in asdict(self).items() if name != "source" or value is not None}
 
     @classmethod
     def of(
@@ -166,6 +177,7 @@ class Provenance:
             settings=settings,
             facts=tuple(facts),
             model=lm.name,
+            source=lm.source,
             seed=seed,
             prefixes=tuple(prefixes),
             versions={name: version(name) for name in ("knowedit", "torch", "transformers")},

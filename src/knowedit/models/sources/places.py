@@ -36,6 +36,12 @@ class Place(NamedTuple):
         return self.folder is None and self.gguf is None
 
     @property
+    def source(self) -> str | None:
+        """What finds it again from any folder, where its name does not: an absolute path."""
+        path = self.folder if self.gguf is None else self.gguf.path
+        return None if path is None or self.name in own_models() else str(path.absolute())
+
+    @property
     def options(self) -> dict[str, Any]:
         """Of ``from_pretrained``, for what is read there."""
         given = {"local_files_only": self.offline, "trust_remote_code": False}
