@@ -82,6 +82,7 @@ EXPECTED = {
     "released-2022-02-gpt-j": FEBRUARY | {"kl_factor": 1e3, "weight_decay": 2e-3},
     "released-2022-10": OCTOBER,
     "consistent-keys": OCTOBER | {"constraint_key": "average"},
+    "both-keys": PAPER | {"constraint_key": "both"},
 }
 
 

@@ -16,6 +16,7 @@ def diagnose(
     projection: Projection,
     update: LowRank,
     key: Tensor,
+    also: Tensor | None,
     constraint: Tensor | None,
     inserted: Tensor,
     factor: FactorisedMoment,
@@ -27,6 +28,7 @@ def diagnose(
         projection: what it changes.
         update: the change.
         key: k*, ``(d_in,)``.
+        also: the other key that shall return the value, if there is one.
         constraint: the key that the value was inserted at, if that is another one.
         inserted: v* − b, ``(d_out,)``.
         factor: of C.
@@ -39,8 +41,9 @@ def diagnose(
     new = (stored.T if projection.transposed else stored).double()
     moment = torch.from_numpy(factor.matrix).to(old.device)
     held = key if constraint is None else constraint
+    reached = [key] if also is None else [key, also.to(key)]
     return Diagnostics(
-        residual=float((new @ key - inserted).norm() / inserted.norm()),
+        residual=max(float((new @ one - inserted).norm() / inserted.norm()) for one in reached),
         divisor=float(held @ update.right[:, 0]),
         relative_change=float(change.norm() / old.norm()),
         change_on_text=_norm_on_text(change, moment) / _norm_on_text(old, moment),

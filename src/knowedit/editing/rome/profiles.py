@@ -64,5 +64,6 @@ NUMBERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "released-2022-02-gpt-j": {**_FEBRUARY, "kl_factor": 1e3, "weight_decay": 2e-3},
     "released-2022-10": _OCTOBER,
     "consistent-keys": {**_OCTOBER, "constraint_key": "average"},
+    "both-keys": {**_PAPER, "constraint_key": "both"},
 }
 """Name of a profile, then the fields of `ROME`; the paper's are its defaults. They are read without torch."""

@@ -27,7 +27,7 @@ from knowedit.models import LanguageModel, generator_from, locate
 
 Published = Literal["gpt2-xl", "gpt-j"]
 KeyText = Literal["subject", "prompt"]
-ConstraintKey = Literal["average", "prompt"]
+ConstraintKey = Literal["average", "prompt", "both"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class ROME(Editor, ValueSettings):
         prefixes: how the texts are drawn behind which the subject is read for k*, or these texts themselves, each
             followed by a space.
         key_text: what is read behind a prefix: the subject alone (Eqn. 7) or the whole prompt.
-        constraint_key: the key that the new value belongs to: k* itself, or that of the bare prompt while the
-            direction stays C⁻¹k* (see `knowedit.editing.rome.insertion`).
+        constraint_key: the key that the new value belongs to: k* itself (``average``), that of the bare prompt while
+            the direction stays C⁻¹k* (``prompt``), or either of them, by an update of rank two (``both``); see
+            `knowedit.editing.rome.insertion`.
         max_update: the largest norm of the update; None for no bound.
         statistics: the second moment of the layer's keys, or its file; None takes that of the model's folder.
             Prepared once, it is factorised once for many edits.
@@ -119,6 +120,18 @@ class ROME(Editor, ValueSettings):
             layer: another layer than the stored one.
         """
         return cls(layer=layer, **NUMBERS["consistent-keys"])
+
+    @classmethod
+    def both_keys(cls, *, layer: int | None = None) -> ROME:
+        """The paper's settings with v* inserted at two keys, k* and the prompt's own; ours, and in no paper.
+
+        The average key of a short subject that opens its prompt can be far from the key that it has there (a cosine
+        of 0.7), so that ``Ŵ k* = v*`` says little about the prompt.
+
+        Args:
+            layer: another layer than the stored one.
+        """
+        return cls(layer=layer, **NUMBERS["both-keys"])
 
     @property
     def label(self) -> str:
@@ -195,17 +208,20 @@ class ROME(Editor, ValueSettings):
         locate(lm, fact.prompt, fact.subject)
         texts, separator, seed = self._texts(lm, generator)
         value = optimise_value(lm, layer, fact, self, prefixes=texts, separator=separator)
-        key, constraint = self._keys(lm, fact, texts, separator)
+        key, own = self._keys(lm, fact, texts, separator)
+        also, constraint = (own, None) if self.constraint_key == "both" else (None, own)
         projection = lm.projection(layer)
         bias = 0.0 if projection.bias is None else projection.bias.detach().double()
         inserted = value.vector - bias
         weight = projection.weight.detach()
-        update = insert(weight, key, inserted, factor, constraint=constraint, bound=self.max_update)
+        update = insert(
+            weight, key, inserted, factor, also=also, constraint=constraint, bound=self.max_update
+        )
         return Edit.computed(
             lm,
             {projection.address: update},
             provenance=Provenance.of(self, lm, [fact], seed=seed, prefixes=texts),
-            diagnostics=diagnose(projection, update, key, constraint, inserted, factor, value),
+            diagnostics=diagnose(projection, update, key, also, constraint, inserted, factor, value),
         )
 
     def _layer(self, lm: LanguageModel) -> int:
@@ -222,7 +238,7 @@ class ROME(Editor, ValueSettings):
     def _keys(
         self, lm: LanguageModel, fact: Fact, prefixes: tuple[str, ...], separator: str
     ) -> tuple[Tensor, Tensor | None]:
-        """k*, and the bare prompt's key where the value belongs to that one."""
+        """k*, and the bare prompt's key where the value belongs to that one, or to that one as well."""
         assert self.layer is not None
         template = BARE if self.key_text == "subject" else fact.prompt
         key = subject_key(lm, self.layer, fact.subject, prefixes, template=template, separator=separator)

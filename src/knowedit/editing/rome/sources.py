@@ -141,6 +141,7 @@ _COLUMN: Final[Mapping[str, str]] = {
     "released-2022-02-gpt-j": FEBRUARY,
     "released-2022-10": OCTOBER,
     "consistent-keys": OCTOBER,
+    "both-keys": "paper",
 }
 
 _OWN: Final[Mapping[tuple[str, str], str]] = {
@@ -149,6 +150,7 @@ _OWN: Final[Mapping[tuple[str, str], str]] = {
         "consistent-keys",
         "constraint_key",
     ): "one key on both sides, as in Eqn. 22; the value is still m of the bare prompt plus δ",
+    ("both-keys", "constraint_key"): "ours: v* at k* and at the prompt's own key, an update of rank two",
 }
 
 
