@@ -52,7 +52,7 @@ class Variant:
 def variants(model: str) -> list[Variant]:
     """The profiles, and the paper's settings with one thing done as some public code does it."""
     february = "released-2022-02" if model.endswith("gpt2") else "released-2022-02-gpt-j"
-    names = ("paper", "paper-literal-kl", february, "released-2022-10", "consistent-keys")
+    names = ("paper", "paper-literal-kl", february, "released-2022-10", "consistent-keys", "both-keys")
     paper = ROME.paper()
     return [
         *(Variant(name, make_editor("rome", profile=name)) for name in names),

@@ -99,7 +99,7 @@ class Diagnostics:
             return advice
         return (
             f"{advice}; k* and the prompt's own key have a cosine of only {self.prompt_key_cosine:.2f}, which the "
-            "profiles that read k* with the prompt raise (consistent-keys)"
+            "profiles that read k* with the prompt raise (consistent-keys); both-keys inserts the value at both"
         )
 
     @classmethod
