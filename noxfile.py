@@ -176,6 +176,13 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def crash(session: nox.Session) -> None:
+    """Kill every long command at random moments and give it again: ``nox -s crash -- --kills 400 --seed 1``."""
+    python = with_torch(session, ".[test]")
+    session.run(python, "-m", "tests.runs.crash", *session.posargs, env=TESTS, external=True)
+
+
+@nox.session(default=False)
 def organisms(session: nox.Session) -> None:
     """Grow the bundled models again, about an hour of one core each: ``nox -s organisms -- organism-gpt2``."""
     install(session, ".")

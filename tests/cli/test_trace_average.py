@@ -59,6 +59,10 @@ def test_without_a_list_the_models_own_records_are_asked(run, tmp_path):
     assert found["settings"]["window"] == {"before": 0, "after": 0}
 
 
+def _stopped(*_arguments, **_options):
+    raise KeyboardInterrupt
+
+
 def test_ctrl_c_says_how_to_resume(run, facts, tmp_path, monkeypatch):
     arguments = ("trace-average", "--facts", facts, "--draws", 1, "--out", "a", "--json")
     trace = KnownFact.trace
@@ -68,6 +72,12 @@ def test_ctrl_c_says_how_to_resume(run, facts, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return trace(self, *args, **options)
 
+    monkeypatch.setattr(KnownFact, "trace", _stopped)
+    told = " ".join(run(*arguments, code=130).stderr.split())
+    assert (
+        "stopped; there is nothing yet that could be kept. To begin again, give the same command again"
+        in told
+    )
     monkeypatch.setattr(KnownFact, "trace", interrupted)
     told = " ".join(run(*arguments, code=130).stderr.split())
     assert "stopped; every finished fact is kept in a. To resume, give the same command again" in told

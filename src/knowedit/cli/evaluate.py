@@ -79,13 +79,15 @@ def evaluate(
     import torch
 
     from knowedit import evaluation
+    from knowedit.evaluation.runs.run import RECORDS
 
     check_folder(out)
     editor = chosen_editor(method, profile, settings, layer=layer, bound=bound, statistics=statistics)
     with progress("reading the records"):
         scorer = _texts(model, records, tfidf, texts, keep=keep_texts)
     torch.set_num_threads(1)  # as in a worker of several: the last digits depend on it
-    with progress("opening the model", "records", kept=f"every finished record is kept in {out}") as tell:
+    kept = (f"every finished record is kept in {out}", out / RECORDS)
+    with progress("opening the model", "records", kept=kept) as tell:
         run = evaluation.evaluate(
             model,
             editor,

@@ -49,7 +49,7 @@ def organism_train(
     import torch
 
     from knowedit.organisms import RECIPES, train
-    from knowedit.organisms.train import LOG
+    from knowedit.organisms.train import CHECKPOINT, LOG
     from knowedit.writing import new_folder
 
     if name not in RECIPES:
@@ -59,7 +59,8 @@ def organism_train(
     _check(work / name, out / name, force=force)
     torch.set_num_threads(threads)
     recipe = RECIPES[name]
-    with progress(name, "steps", kept=f"the last checkpoint is in {work / name}") as tell:
+    kept = (f"the last checkpoint is in {work / name}", work / name / CHECKPOINT)
+    with progress(name, "steps", kept=kept) as tell:
 
         def report(entry: dict[str, float]) -> None:
             tell(entry["step"], recipe.steps)

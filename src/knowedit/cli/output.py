@@ -149,7 +149,9 @@ class _Silent:
 
 
 @contextmanager
-def progress(text: str, unit: str | None = None, *, kept: str | None = None) -> Iterator[_Display | _Silent]:
+def progress(
+    text: str, unit: str | None = None, *, kept: tuple[str, Path] | None = None
+) -> Iterator[_Display | _Silent]:
     """Show on standard error what is being done, and how far it is.
 
     What it gives is called with how much is done, of how much, and with ``note=`` or another ``text=``. The time
@@ -158,7 +160,8 @@ def progress(text: str, unit: str | None = None, *, kept: str | None = None) -> 
     Args:
         text: what is being done.
         unit: what is counted; None for a bar without numbers.
-        kept: for a command that can be resumed, what is kept of it when it is interrupted.
+        kept: for a command that can be resumed, what is kept of it when it is interrupted, and the file that is there
+            from the first of that on.
     """
     log.debug(text)
     began = time.monotonic()
@@ -169,12 +172,18 @@ def progress(text: str, unit: str | None = None, *, kept: str | None = None) -> 
         if kept is None:
             raise
         display.stop()
-        command = shlex.join(["knowedit", *sys.argv[1:]])
-        stderr.print(f"stopped; {safe(kept)}. To resume, give the same command again:\n  {safe(command)}")
+        stderr.print(_stopped(*kept))
         raise typer.Exit(INTERRUPTED) from None
     finally:
         display.stop()
     log.debug("%s: %.1f s", text, time.monotonic() - began)
+
+
+def _stopped(kept: str, where: Path) -> str:
+    there = where.is_file() and where.stat().st_size > 0
+    said = f"{safe(kept)}. To resume" if there else "there is nothing yet that could be kept. To begin again"
+    command = shlex.join(["knowedit", *sys.argv[1:]])
+    return f"stopped; {said}, give the same command again:\n  {safe(command)}"
 
 
 def check_folder(folder: Path, option: str = "--out", *, of_run: bool = True) -> None:

@@ -88,6 +88,7 @@ def stats(
 ) -> None:
     """Gather, resume, or find it done; then print what was found."""
     from knowedit.editing import Reading, StatisticsRun
+    from knowedit.editing.statistics.run import STATE
 
     check_folder(out)
     _check_part(part)
@@ -99,7 +100,8 @@ def stats(
     reading = Reading(max_texts, max_tokens, context, split_long, batch_tokens)
     run = StatisticsRun(corpus, layers or (), out, part, reading, checkpoint_seconds)
     targets = _install_targets(lm, run) if install else {}
-    with progress("gathering", kept=f"what was gathered up to the last checkpoint is in {out}") as tell:
+    kept = (f"what was gathered up to the last checkpoint is in {out}", out / STATE)
+    with progress("gathering", kept=kept) as tell:
         manifest = run.run(lm, watch=_watch(run, tell))
     _install(targets)
     installed = [str(target) for target in targets.values()]

@@ -69,6 +69,7 @@ def sweep(
 
     from knowedit.evaluation import Sweep, best, read_sweep
     from knowedit.evaluation.figures import save, sweep_lines
+    from knowedit.evaluation.runs.sweep_points import LINES
 
     check_folder(out)
     check_outputs(force=force, inputs=[records], figure=figure)
@@ -87,7 +88,8 @@ def sweep(
         for one, grid in grids.items()
     ]
     torch.set_num_threads(1)  # as in a worker of several: the last digits depend on it
-    with progress("preparing", "records", kept=f"every finished setting is kept in {out}") as tell:
+    kept = (f"every finished setting is kept in {out}", out / LINES)
+    with progress("preparing", "records", kept=kept) as tell:
         points = [point for one in sweeps for point in one.run(workers=workers, watch=_watch(tell))]
     methods = dict.fromkeys(point.method for point in points)
     found = [one for one in read_sweep(out)[1] if one.method in methods]

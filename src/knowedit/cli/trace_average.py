@@ -68,6 +68,7 @@ def trace_average(
     as_json: Json = False,
 ) -> None:
     """Trace, resume, or find it done; then print what was found."""
+    from knowedit.runs.folder import RECORDS
     from knowedit.tracing import TraceRun, load_known_facts
     from knowedit.tracing.figures import average_lines, save
     from knowedit.tracing.trace_run import AVERAGE
@@ -81,7 +82,8 @@ def trace_average(
     how = settings(part, lm.n_layers, "1" if part == "hidden" else "depth")
     asked = known_facts(lm, None, limit) if listed is None else listed[:limit]
     run = TraceRun(out, lm, asked, how, seed=seed)
-    with progress("tracing", "facts", kept=f"every finished fact is kept in {out}") as tell:
+    kept = (f"every finished fact is kept in {out}", out / RECORDS)
+    with progress("tracing", "facts", kept=kept) as tell:
         average = run.run(lambda done, of, failed: tell(done, of, note=f"{failed} failed" if failed else ""))
     written = [str(out / AVERAGE)]
     if figure is not None:
