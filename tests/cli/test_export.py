@@ -208,3 +208,49 @@ def test_a_bad_stack_is_refused_before_any_work(run, files, tmp_path):
     one_line(run("edit", *request, "--edit", "none", code=2), "no file")
     one_line(run("edit", *request, "--edit", files["above"], code=2), "not applied")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    """Two edits of one prompt, neither made on the other."""
+    folder = tmp_path_factory.mktemp("apart")
+    for name in ("cello", "violin"):
+        edit(folder / name, "Zoma Sel", "{} plays the", name)
+    return [folder / "cello", folder / "violin"]
+
+
+@pytest.mark.parametrize("to", ["peft", "merged"])
+def test_edits_that_contradict_each_other_are_not_exported(run, apart, tmp_path, to):
+    told = run("export", *apart, "--to", to, "--out", "x", code=2)
+    one_line(told, "'Zoma Sel plays the' two objects, 'cello' and 'violin'.*knowedit edit --edit FIRST")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_edits_that_contradict_each_other_are_applied_with_a_warning(run, apart):
+    flags = [text for file in apart for text in ("--edit", file)]
+    told = run("generate", *flags, "--prompt", PROMPT, "--max-new-tokens", "2")
+    lines = told.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert "two objects, 'cello' and 'violin'" in lines[0]
+    assert told.stdout.startswith(PROMPT)
+
+
+def test_a_stack_is_measured_when_it_grows_and_when_it_is_inspected(run, files, apart):
+    said = files["said"][1]["stack"]
+    assert said["edits"] == [Edit.load(files[name]).digest for name in ("below", "above")]
+    (added,) = said["added"]
+    assert (added["address"], added["exact"]) == ("layer 5 mlp_down", True)
+    assert said["probes"] == {"count": 40, "predicted": 40}
+    assert "stack" not in files["said"][0]
+    found = json.loads(run("inspect", files["below"], files["above"], "--json").stdout)
+    assert found["stack"] == said
+    assert [one["digest"] for one in found["edits"]] == said["edits"]
+    text = "".join(run("inspect", *apart).stdout.split())
+    for words in (
+        "the stack of 2 edits",
+        "layer 5 mlp_down: changed by",
+        "two objects, 'cello' and 'violin'",
+    ):
+        assert "".join(words.split()) in text
+    alone = json.loads(run("inspect", files["whole"], "--model", MODEL, "--json").stdout)
+    assert len(alone["stack"]["facts"]) == 1

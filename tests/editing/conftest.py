@@ -36,8 +36,11 @@ def moment(family) -> SecondMoment:
 
 
 def plain_edit(lm: LanguageModel, updates: Mapping[Any, Update], target: str = "piano") -> Edit:
-    """An edit of given updates, as an editor would make it on the model as it is now."""
-    fact = Fact(FACT.subject, FACT.prompt, target)
+    """An edit of given updates, as an editor would make it on the model as it is now.
+
+    Each target has a subject of its own, so that no two of these edits contradict each other.
+    """
+    fact = FACT if target == FACT.target_new else Fact(target.title(), FACT.prompt, target)
     provenance = Provenance("Plain", {"size": 1.0}, (fact,), lm.name, None, (), {"knowedit": "0"})
     return Edit.computed(lm, updates, provenance=provenance, diagnostics=SOUND)
 

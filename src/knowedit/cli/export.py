@@ -43,9 +43,11 @@ def export(
 ) -> None:
     """Write the export and print what was written."""
     from knowedit.editing import Edit, check_folder
+    from knowedit.editing.edits.contradictions import check_consistent
 
     check_folder(out, force=force)
     edits = [Edit.load(file) for file in files]
+    check_consistent(edits)
     if to == "merged" and rank is not None:
         raise InputError("--rank cuts an edit to what an adapter can hold: leave it out with --to merged")
     edit = _one(edits, rank) if to == "peft" else edits[-1]

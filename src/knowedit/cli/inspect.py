@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,23 +10,61 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from knowedit.cli.options import Json
-from knowedit.cli.output import console, print_json, print_warnings, safe
+import knowedit
+from knowedit.cli.options import Device, Dtype, Json
+from knowedit.cli.output import console, print_json, print_warnings, progress, safe
+from knowedit.cli.stack import print_report, stacked
 
 if TYPE_CHECKING:
-    from knowedit.editing import Edit, Prediction
+    from knowedit.editing import Edit, Prediction, StackReport
     from knowedit.facts import Fact
 
 
-def inspect(file: Annotated[Path, typer.Argument(help="An edit file.")], as_json: Json = False) -> None:
-    """Print what an edit file changes, where it comes from and how sound it is."""
+def inspect(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="EDIT...", help="Edit files; several are measured together, in the order of use."
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Measure on this model; by default the one the edits were made for."
+        ),
+    ] = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    as_json: Json = False,
+) -> None:
+    """Print what an edit file changes, where it comes from and how sound it is; of several, what they add up to."""
     from knowedit.editing import Edit
 
-    edit = Edit.load(file)
-    found = described(edit)
+    edits = [Edit.load(file) for file in files]
+    measure = model is not None or len(edits) > 1
+    report = _measured(edits, model or edits[-1].provenance.model, device, dtype) if measure else None
     if as_json:
-        print_json(found)
+        stack = None if report is None else report.as_json()
+        several = {"edits": [described(edit) for edit in edits], "stack": stack}
+        print_json(described(edits[0]) if report is None else several)
         return
+    for edit in edits:
+        _print(edit)
+    if report is not None:
+        print_report(report)
+
+
+def _measured(edits: Sequence[Edit], model: str, device: str, dtype: str) -> StackReport:
+    from knowedit.editing import stack_report
+
+    with progress(f"opening {model}"):
+        lm = knowedit.load(model, device=device, dtype=dtype)
+    with stacked(lm, edits, told=True), progress("measuring"):
+        return stack_report(lm)
+
+
+def _print(edit: Edit) -> None:
+    found = described(edit)
     table = Table(box=None, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -53,7 +92,7 @@ def inspect(file: Annotated[Path, typer.Argument(help="An edit file.")], as_json
 def _outcome_rows(edit: Edit) -> list[tuple[str, str]]:
     """What the model predicted for each fact, before and with the edit."""
     if edit.outcome is None:
-        return [("outcome", "not measured when the edit was made")]
+        return [("outcome", "not measured when the edit was made; --model measures it")]
     return [
         (f"outcome.{when}", f"predicts {one.text!r}{_chances(fact, one)}")
         for fact, *pair in zip(edit.provenance.facts, edit.outcome.before, edit.outcome.after, strict=True)

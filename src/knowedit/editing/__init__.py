@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from knowedit.editing.editor import Editor, label_of, prepared, settings_of, version_of
     from knowedit.editing.editors import EDITORS, PROFILES, make_editor
+    from knowedit.editing.edits.contradictions import contradictions
     from knowedit.editing.edits.edit import Edit, Handle, applied_edits
     from knowedit.editing.edits.export import Adapter, check_folder
     from knowedit.editing.edits.outcome import Outcome, Prediction, predictions, without_outcome
     from knowedit.editing.edits.provenance import Diagnostics, Provenance
+    from knowedit.editing.edits.stack_report import StackReport, stack_report
     from knowedit.editing.edits.updates import DENSE, Address, Dense, Place, Update, Updates, kind_of
     from knowedit.editing.fine_tuning.fine_tuning import FineTuning
     from knowedit.editing.rome.keys import subject_key
@@ -56,6 +58,7 @@ __all__ = [
     "PrefixPlan",
     "Provenance",
     "Reading",
+    "StackReport",
     "StatisticsRun",
     "Update",
     "Updates",
@@ -64,6 +67,7 @@ __all__ = [
     "applied_edits",
     "check_folder",
     "collect_second_moments",
+    "contradictions",
     "dataset",
     "kind_of",
     "label_of",
@@ -75,6 +79,7 @@ __all__ = [
     "save_second_moment",
     "second_moment",
     "settings_of",
+    "stack_report",
     "subject_key",
     "text_file",
     "version_of",
@@ -100,6 +105,9 @@ _HOMES = {
     "Prediction": "edits.outcome",
     "predictions": "edits.outcome",
     "without_outcome": "edits.outcome",
+    "contradictions": "edits.contradictions",
+    "StackReport": "edits.stack_report",
+    "stack_report": "edits.stack_report",
     "Diagnostics": "edits.provenance",
     "Provenance": "edits.provenance",
     "subject_key": "rome.keys",

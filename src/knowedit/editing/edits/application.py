@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 from knowedit.editing.edits.content import Check, Content
+from knowedit.editing.edits.contradictions import contradictions
 from knowedit.editing.edits.updates import Updates
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel
@@ -22,6 +25,8 @@ def overlay_of(edit: Content, lm: LanguageModel) -> Overlay:
 def put_on(edit: Content, lm: LanguageModel, overlay: Overlay, check: Check) -> None:
     """Put it over the model, all of it or nothing.
 
+    An edit that contradicts another one on the model is applied, with a warning.
+
     Raises:
         KnoweditError: as `Edit.apply` lists them.
     """
@@ -31,6 +36,10 @@ def put_on(edit: Content, lm: LanguageModel, overlay: Overlay, check: Check) -> 
         return (*below, overlay)
 
     edit.check_base(lm, check=check)
+    below = [overlay.source for overlay in overlays_on(lm.model)]
+    for text in contradictions([*below, edit]):
+        if f"{edit.digest:.12}" in text:  # the others were warned of when they were applied
+            warnings.warn(text, stacklevel=3)
     change_overlays(lm.model, added)
 
 

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TypeVar
 
 from knowedit.editing.edits.content import Content
+from knowedit.editing.edits.contradictions import check_consistent
 from knowedit.editing.edits.provenance import COMBINED, Diagnostics, Provenance
 from knowedit.editing.edits.updates import Updates
 from knowedit.errors import BaseMismatchError, InputError
@@ -68,6 +69,7 @@ def _check(edits: Sequence[Content]) -> None:
             raise InputError(
                 f"the edit {edit.digest:.12} was computed on top of {late[0]:.12}: give that one before it"
             )
+    check_consistent(edits)
 
 
 def _provenance(edits: Sequence[Content]) -> Provenance:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from knowedit.editing.edits import combination, export
 from knowedit.editing.edits.application import overlay_of, put_on, take_off
 from knowedit.editing.edits.content import Check, Content
+from knowedit.editing.edits.contradictions import check_consistent
 from knowedit.editing.edits.outcome import WANTED, Outcome, predictions
 from knowedit.editing.edits.provenance import Diagnostics, Provenance
 from knowedit.editing.edits.updates import Update, Updates
@@ -117,6 +118,10 @@ class Edit(Content):
         are computed anew from the model's own tensors, in float64, plus the updates in the order in
         which they were applied, rounded once. With no edit left the original storage is back.
 
+        An edit that gives a prompt another object than one that is applied, and was not made on top of that one, is
+        applied with a warning (`UserWarning`): the two share the probability. `combined` and the exports refuse such
+        edits.
+
         After any error or interrupt, nothing was changed; except that one in the instant before the caller has the
         handle leaves the edit on, with `applied_edits` to find it. `applied` has no such instant.
 
@@ -163,7 +168,7 @@ class Edit(Content):
             edits: at least one. What was computed on top of another edit comes after it.
 
         Raises:
-            InputError: none, the same one twice, or the wrong order.
+            InputError: none, the same one twice, the wrong order, or two that contradict each other.
             BaseMismatchError: they were made for different weights.
         """
         return combination.combined(edits)
@@ -225,9 +230,13 @@ class Edit(Content):
             force: replace an earlier export in the folder.
 
         Raises:
-            InputError: a folder that holds something else; and all errors of `apply`.
+            InputError: a folder that holds something else, or edits that contradict each other; and all errors of
+                `apply`.
         """
         export.check_folder(folder, force=force)
+        check_consistent(
+            [*(handle.edit for handle in applied_edits(lm) if handle.edit.digest != self.digest), self]
+        )
         already = any(handle.edit.digest == self.digest for handle in applied_edits(lm))
         if already:
             self.check_base(lm)  # also that nothing was written to the model since

@@ -18,6 +18,7 @@ from torch import Tensor
 from knowedit.bundled import NOTES, notes, own_models, statistics_text
 from knowedit.editing.edits.card import CARD, card
 from knowedit.editing.edits.content import Content
+from knowedit.editing.edits.contradictions import check_consistent
 from knowedit.editing.edits.updates import Address
 from knowedit.errors import FileFormatError, InputError, NumericalError
 from knowedit.linalg import LowRank
@@ -56,6 +57,7 @@ def to_peft(
     """Write a LoRA adapter; see `Edit.to_peft`."""
     updates = _low_rank(edit)
     _check_alone(edit)
+    check_consistent([edit])
     dtype = next(iter(updates.values())).dtype
     if lm is None and base_model is not None:
         lm = load(base_model, dtype=dtype)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from knowedit.editing.descent import descend
 from knowedit.editing.editor import Editor
+from knowedit.editing.edits.contradictions import check_facts
 from knowedit.editing.edits.edit import Edit
 from knowedit.editing.edits.provenance import Diagnostics, Provenance
 from knowedit.editing.edits.updates import Address, Dense, path_of
@@ -154,12 +155,14 @@ class FineTuning(Editor):
             seed: not used either.
 
         Raises:
-            InputError: no facts, an unknown layer, or a target that cannot follow its prompt.
+            InputError: no facts, two objects for one prompt, an unknown layer, or a target that cannot follow its
+                prompt.
             NumericalError: a loss that is not finite.
         """
         if isinstance(facts, Fact) or not facts:
             found = "a bare Fact" if isinstance(facts, Fact) else "no facts"
             raise InputError(f"{found} given: pass a list with at least one fact")
+        check_facts(facts)
         generator_from(generator, seed)  # refuses both; nothing is drawn
         return self.prepared(lm)._edit(lm, facts)
 
