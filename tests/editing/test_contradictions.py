@@ -29,6 +29,11 @@ def violin(tiny_gpt2) -> Edit:
     return made(tiny_gpt2, "violin", seed=2)
 
 
+def combined_of(edit: Edit, parts: object) -> Edit:
+    odd = Provenance("Edit.combined", {"parts": parts}, (FACT,), "m", None, (), {})
+    return replace(edit, provenance=odd)
+
+
 def on(lm, below: Edit, target: str, seed: int) -> Edit:
     with below.applied(lm):
         return made(lm, target, seed)
@@ -114,6 +119,5 @@ def test_parts_that_cannot_be_read_are_one_line(tiny_gpt2, cello):
         3,
         [{"editor": "A", "digest": "b", "facts": [1], "on_top_of": []}],
     ):
-        odd = Provenance("Edit.combined", {"parts": parts}, (FACT,), "m", None, (), {})
-        with pytest.raises(FileFormatError, match="cannot be read"):
-            contradictions([replace(cello, provenance=odd)])
+        with pytest.raises(FileFormatError, match="combine the edits again"):
+            contradictions([combined_of(cello, parts)])
