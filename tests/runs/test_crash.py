@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.runs import crash
 
@@ -21,6 +24,32 @@ def small(base: str) -> None:
         if command.name in crash.QUICK:
             killed = list(crash.trials(Path(base), command, random.Random(SEED), KILLS))[-1]
             print(command.name, killed)
+            told, left = full_disk(Path(base), command)
+            assert len(told) == 1, told
+            assert "cannot be written" in told[0], told
+            assert left <= {"o/manifest.json"}, left  # of a run, which can be resumed
+
+
+def full_disk(base: Path, command: crash.Command) -> tuple[list[str], set[str]]:
+    """What a command says where no file can have more than 8 KiB, and the files that it leaves."""
+    folder = crash.fresh(base, command)
+    before = crash.content(folder)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.chdir(folder)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+        result = CliRunner().invoke(crash.app, ["-q", *map(str, command.arguments)])
+        told = result.stderr if result.exit_code == 2 else f"{result.exit_code} {result.exception!r}\n\n"
+        os.write(writer, told.strip().encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        told = stream.read().splitlines()
+    os.waitpid(child, 0)
+    after = crash.content(folder)
+    assert {name: after.get(name) for name in before} == before
+    return told, after.keys() - before.keys()
 
 
 def test_killed_and_given_again(tmp_path):
