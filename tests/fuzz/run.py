@@ -71,7 +71,9 @@ class Worker:
         if kind.name not in self._whole:
             folder = self.folder / f"whole {len(self._whole)}"
             folder.mkdir()
-            path = kind.make(folder, self.lab)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                path = kind.make(folder, self.lab)
             self._whole[kind.name] = path
             self.read(kind, self._copy(path))
         return self._whole[kind.name]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from knowedit.bundled import own_models
@@ -17,21 +16,14 @@ from knowedit.models.anatomy import Anatomy
 from knowedit.models.contract import check_anatomy
 from knowedit.models.families import FAMILIES
 from knowedit.models.language_model import LanguageModel
+from knowedit.models.sources.checks import refused_pickle, require_editable, require_sizes
 from knowedit.models.sources.hub import hub_answers, quiet
 from knowedit.models.sources.places import Place
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
-# What transformers raises for files that it cannot make sense of.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    SafetensorError,
-)
+# What transformers raises for files that it cannot make sense of: anything, and tokenizers raise Exception itself.
+UNREADABLE = Exception
+LONGEST_REASON = 300
 # What a device map may say besides the name of a device.
 PLACES = {"auto", "balanced", "balanced_low_0", "sequential", "disk"}
 
@@ -66,6 +58,7 @@ def load(
 
     Raises:
         InputError: nothing of that name, a family that is not supported, an anatomy that breaks a law, a
+            quantised model in another form than GGUF, a
             model and tokenizer that do not fit, a pair whose model is in training mode, or a device map
             that cannot be followed or leaves parts of the model off all devices.
         FileFormatError: a folder whose files are missing, truncated or incomplete.
@@ -81,7 +74,10 @@ def load(
     place = Place.find(str(source))
     with quiet(place.offline), place.reading():
         config = _config(place, revision)
-        _check_known(config, anatomy)
+        _check_known(place.name, config, anatomy)
+        if place.folder is not None and place.gguf is None:
+            table = (anatomy or FAMILIES[config.model_type]).position_embedding is not None
+            require_sizes(place.folder, config, table=table)
         if tokenizer is None:
             own = _own_tokenizer(place, revision)
         else:
@@ -101,7 +97,7 @@ def _wrap_pair(pair: tuple[Any, Any], tokenizer: Any, anatomy: Anatomy | None) -
             "the model is in training mode, where dropout makes every run differ: call model.eval() first"
         )
     name = str(getattr(model.config, "name_or_path", "")) or f"{model.config.model_type} in memory"
-    _check_known(model.config, anatomy)
+    _check_known(name, model.config, anatomy)
     source = str(Path(name).absolute()) if Path(name).is_dir() and name not in own_models() else None
     return _assemble(model, own if tokenizer is None else tokenizer, anatomy, name, None, source)
 
@@ -129,7 +125,8 @@ def _assemble(
     return lm
 
 
-def _check_known(config: Any, anatomy: Anatomy | None) -> None:
+def _check_known(name: str, config: Any, anatomy: Anatomy | None) -> None:
+    require_editable(name, config)
     if anatomy is None and config.model_type not in FAMILIES:
         raise InputError(
             f"the model type {config.model_type!r} is not among the supported ones "
@@ -163,7 +160,10 @@ def _not_found(source: str, offline: bool) -> str:
 
 
 def _broken(source: str, problem: Exception) -> FileFormatError:
-    reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
+    if (refused := refused_pickle(source, problem)) is not None:
+        return refused
+    reason = " ".join(str(problem).split()) or type(problem).__name__
+    reason = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}..."
     return FileFormatError(f"the model {source} cannot be opened: {reason}")
 
 

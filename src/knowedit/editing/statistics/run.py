@@ -16,7 +16,7 @@ from knowedit.editing.statistics.key_sums import KeySums, Reading
 from knowedit.editing.statistics.second_moments import MLP_DOWN, save_second_moment
 from knowedit.errors import FileFormatError, InputError
 from knowedit.models import LanguageModel, fingerprint
-from knowedit.reading import shown
+from knowedit.reading import checked, shown
 from knowedit.runs import MANIFEST, RunFolder
 from knowedit.tensorfile import Kind, read_tensors, write_tensors
 from knowedit.writing import plain_name
@@ -79,11 +79,10 @@ class StatisticsRun:
         versions = {name: version(name) for name in PACKAGES}
         with RunFolder(self.out, KIND, SCHEMA, "a statistics run") as folder:
             folder.begin(identity, names, versions=versions, complete=False, layers=[])
-            listed = f"layers.file in {self.out / MANIFEST}"
-            there = [
-                (self.out / plain_name(row["file"], listed)).is_file() for row in folder.manifest["layers"]
-            ]
-            if folder.manifest["complete"] and all(there):
+            where = self.out / MANIFEST
+            stored = checked(_Done, folder.manifest, where, "give another folder")
+            files = [plain_name(row.file, f"layers.file in {where}") for row in stored.layers]
+            if stored.complete and all((self.out / file).is_file() for file in files):
                 (self.out / STATE).unlink(missing_ok=True)
             else:
                 self._finish(lm, folder, self._pass(lm, identity["layers"], watch))
@@ -170,6 +169,27 @@ class StatisticsRun:
         seen = {"texts": here.texts, "tokens": here.tokens, "texts_sha256": here.digest}
         folder.update(complete=True, seen=seen, layers=rows)
         (self.out / STATE).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What is read of a layer's row in a manifest; people are told the rest."""
+
+    layer: int
+    file: str
+    tokens: int
+    width: int
+    condition: float | None
+    change: float | None
+    excess: float | None
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What is read of a manifest besides what makes the run this run."""
+
+    complete: bool
+    layers: tuple[_Layer, ...]
 
 
 class _Cadence:

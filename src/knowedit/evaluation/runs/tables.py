@@ -248,7 +248,7 @@ def run_row(run: Run, seed: int = 0) -> Row:
         )
     scores = [RecordScores.from_json(outcome.scores or {}) for outcome in run.scored]
     found = summarise(scores, np.random.default_rng(seed))
-    names = run.manifest["names"]
+    names = run.manifest.get("names", {})
     return Row(
         method=str(names.get("method", run.identity.get("method"))),
         model=str(names.get("model", run.identity["model"][:12])),
