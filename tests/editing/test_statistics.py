@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from unittest.mock import ANY
+
+import numpy as np
 import pytest
 import torch
 
 from knowedit.editing import (
+    ROME,
     Reading,
     collect_second_moments,
     load_second_moment,
@@ -13,6 +18,7 @@ from knowedit.editing import (
 from knowedit.editing.statistics.corpus import PROBES, Position
 from knowedit.editing.statistics.key_sums import KeySums
 from knowedit.errors import BaseMismatchError, FileFormatError, InputError, NumericalError
+from knowedit.facts import Fact
 from knowedit.linalg import SecondMoment
 from knowedit.models import load
 from tests.conftest import TINY
@@ -276,6 +282,28 @@ def test_a_moment_that_says_nothing_is_refused(kept, tmp_path):
     (tmp_path / "bad").write_bytes(path.read_bytes()[:-1])
     with pytest.raises(FileFormatError):
         load_second_moment(tmp_path / "bad", lm, 1)
+
+
+def test_the_released_layout_is_taken_wherever_a_file_of_ours_is(tiny_gpt2, tmp_path):
+    """The same edit from the same sums; without a name of a model there, the size alone can be compared."""
+    keys = np.random.default_rng(0).standard_normal((400, 128))
+    moment = SecondMoment.zeros(128).update(keys)
+    released, ours = tmp_path / "mom2.npz", save_second_moment(tiny_gpt2, 2, moment, folder=tmp_path)
+    np.savez(released, **{"mom2.mom2": moment.raw_sum, "mom2.count": np.array(moment.count)})
+    fact = Fact("Marie Curie", "{} was born in", "Paris")
+    first, second = (
+        replace(ROME.paper(), layer=2, statistics=path, prefixes=("",), max_steps=2).edit(tiny_gpt2, [fact])
+        for path in (ours, str(released))
+    )
+    for side in ("left", "right"):
+        one, other = (getattr(edit.updates[2, "mlp_down"], side) for edit in (first, second))
+        assert torch.equal(one, other)
+    assert second.provenance.settings["statistics"] == {"tokens": 400, "sha256": ANY}
+    np.savez(released, **{"mom2.mom2": np.eye(64), "mom2.count": np.array(9)})
+    with pytest.raises(
+        BaseMismatchError, match="keys of length 64, the layer to be edited has keys of length 128"
+    ):
+        load_second_moment(released, tiny_gpt2, 2)
 
 
 def test_nothing_is_gathered_through_an_edited_model():

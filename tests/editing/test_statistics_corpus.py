@@ -96,6 +96,19 @@ def test_a_bad_line_is_named_at_once(tmp_path, line, words):
         text_file(path, "text")
 
 
+@pytest.mark.parametrize("field", [None, "text"])
+def test_a_byte_order_mark_is_no_text(tmp_path, field):
+    lines = "Paris is\nin France\n" if field is None else '{"text": "Paris is"}\n{"text": "in France"}\n'
+    plain, marked, wide = (tmp_path / name for name in ("plain", "marked", "wide"))
+    plain.write_text(lines, encoding="utf-8")
+    marked.write_text(lines, encoding="utf-8-sig")
+    wide.write_text(lines, encoding="utf-16")
+    assert list(text_file(marked, field).read()) == ["Paris is", "in France"]
+    assert text_file(marked, field).identity == text_file(plain, field).identity
+    with pytest.raises(InputError, match=r"wide, line 1 is UTF-16: expected UTF-8"):
+        text_file(wide, field)
+
+
 def test_text_that_is_not_utf8_is_named(tmp_path):
     (tmp_path / "l.txt").write_bytes("a\nS\u00e3o".encode("latin-1"))
     with pytest.raises(InputError, match="line 2 is not UTF-8"):

@@ -322,6 +322,88 @@ def test_truncated_weights(tiny_folder: Path, tmp_path: Path):
     assert "cannot be opened" in one_line(error)
 
 
+def changed(folder: Path, out: Path, **entries) -> Path:
+    """A copy with other entries in its ``config.json``."""
+    shutil.copytree(folder, out)
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(config | entries))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "'gptq'"),
+        ({"quant_method": "awq"}, "'awq'"),
+        ({"quant_method": "fp8"}, "'fp8'"),
+        ({"load_in_8bit": True}, "'bitsandbytes'"),
+        ({}, "its config.json has a quantization_config"),
+    ],
+)
+def test_a_quantised_model_is_refused_with_what_can_be_edited(tiny_gpt2, tmp_path: Path, how, words):
+    lm = tiny_gpt2
+    lm.model.save_pretrained(tmp_path / "a")
+    lm.tokenizer.save_pretrained(tmp_path / "a")
+    with pytest.raises(InputError, match=rf"b is quantised \({words}\): .*open the checkpoint") as error:
+        load(changed(tmp_path / "a", tmp_path / "b", quantization_config=how))
+    one_line(error)
+
+
+def test_a_quantised_model_in_memory_is_refused(tokenizer):
+    model = make_model("gpt2")
+    model.config.quantization_config = SimpleNamespace(quant_method=SimpleNamespace(value="bitsandbytes"))
+    with pytest.raises(InputError, match="is quantised \\('bitsandbytes'\\)"):
+        load((model, tokenizer))
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"vocab_size": 10**12}, "says vocab_size 1,000,000,000,000 and .*bytes of weights"),
+        ({"n_layer": 10**6}, "says num_hidden_layers 1,000,000"),
+        ({"n_embd": 10**8}, "hidden_size 100,000,000"),
+        ({"n_positions": 10**9}, "says max_position_embeddings 1,000,000,000"),
+        ({"n_layer": 0}, "says num_hidden_layers 0: expected a whole number from 1 on"),
+        ({"n_layer": True}, "expected int, got bool"),
+        ({"n_layer": 1.5}, "expected int, got float"),
+        ({"model_type": ["gpt2"]}, "cannot be opened"),
+        ({"quantization_config": 5}, "cannot be opened|is quantised"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused_before_memory_is_taken(
+    tiny_gpt2, tmp_path, entries, words
+):
+    tiny_gpt2.model.save_pretrained(tmp_path / "a")
+    tiny_gpt2.tokenizer.save_pretrained(tmp_path / "a")
+    with pytest.raises(InputError, match=words) as error:
+        load(changed(tmp_path / "a", tmp_path / "b", **entries))
+    one_line(error)
+
+
+class Trap:
+    def __reduce__(self):
+        return (pytest.fail, ("the file ran code",))
+
+
+def test_weights_in_a_pickle_are_tensors_or_refused(tiny_gpt2, tmp_path: Path):
+    tiny_gpt2.model.save_pretrained(tmp_path)
+    tiny_gpt2.tokenizer.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(tensors, tmp_path / "pytorch_model.bin")
+    assert torch.equal(full_logits(load(tmp_path), IDS), full_logits(tiny_gpt2, IDS))
+    torch.save(tensors | {"trap": Trap()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(
+        FileFormatError, match=r"pickle \(pytorch_model.bin\) .*get model.safetensors"
+    ) as error:
+        load(tmp_path)
+    one_line(error)
+    (tmp_path / "pytorch_model.bin").rename(tmp_path / "consolidated.00.pth")
+    words = "has its weights only as consolidated.00.pth: expected model.safetensors"
+    with pytest.raises(FileFormatError, match=words):
+        load(tmp_path)
+
+
 def test_missing_weights_file(tiny_folder: Path, tmp_path: Path):
     folder = damaged(tiny_folder, tmp_path)
     (folder / "model.safetensors").unlink()
