@@ -16,7 +16,7 @@ from knowedit.models.anatomy import Anatomy
 from knowedit.models.contract import check_anatomy
 from knowedit.models.families import FAMILIES
 from knowedit.models.language_model import LanguageModel
-from knowedit.models.sources.checks import refused_pickle, require_editable, require_sizes
+from knowedit.models.sources.checks import check_config
 from knowedit.models.sources.hub import hub_answers, quiet
 from knowedit.models.sources.places import Place
 
@@ -74,10 +74,9 @@ def load(
     place = Place.find(str(source))
     with quiet(place.offline), place.reading():
         config = _config(place, revision)
-        _check_known(place.name, config, anatomy)
-        if place.folder is not None and place.gguf is None:
-            table = (anatomy or FAMILIES[config.model_type]).position_embedding is not None
-            require_sizes(place.folder, config, table=table)
+        _check_known(config, anatomy)
+        table = (anatomy or FAMILIES[config.model_type]).position_embedding is not None
+        check_config(place.name, config, None if place.gguf else place.folder, table=table)
         if tokenizer is None:
             own = _own_tokenizer(place, revision)
         else:
@@ -97,7 +96,8 @@ def _wrap_pair(pair: tuple[Any, Any], tokenizer: Any, anatomy: Anatomy | None) -
             "the model is in training mode, where dropout makes every run differ: call model.eval() first"
         )
     name = str(getattr(model.config, "name_or_path", "")) or f"{model.config.model_type} in memory"
-    _check_known(name, model.config, anatomy)
+    check_config(name, model.config, None)
+    _check_known(model.config, anatomy)
     source = str(Path(name).absolute()) if Path(name).is_dir() and name not in own_models() else None
     return _assemble(model, own if tokenizer is None else tokenizer, anatomy, name, None, source)
 
@@ -125,8 +125,7 @@ def _assemble(
     return lm
 
 
-def _check_known(name: str, config: Any, anatomy: Anatomy | None) -> None:
-    require_editable(name, config)
+def _check_known(config: Any, anatomy: Anatomy | None) -> None:
     if anatomy is None and config.model_type not in FAMILIES:
         raise InputError(
             f"the model type {config.model_type!r} is not among the supported ones "
@@ -160,11 +159,21 @@ def _not_found(source: str, offline: bool) -> str:
 
 
 def _broken(source: str, problem: Exception) -> FileFormatError:
-    if (refused := refused_pickle(source, problem)) is not None:
-        return refused
+    if type(problem).__name__ == "UnpicklingError":
+        return _refused_pickle(source)
     reason = " ".join(str(problem).split()) or type(problem).__name__
     reason = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}..."
     return FileFormatError(f"the model {source} cannot be opened: {reason}")
+
+
+def _refused_pickle(source: str) -> FileFormatError:
+    """Transformers reads pickles of tensors and refuses to run anything else in them."""
+    files = ", ".join(sorted(path.name for path in Path(source).glob("*.bin"))[:3]) or "a .bin file"
+    return FileFormatError(
+        f"the weights of {source} are a pickle ({files}) with more in it than tensors, or a damaged one, and nothing "
+        "in a file is run: get model.safetensors, or save it with model.save_pretrained(folder) where the file is "
+        "trusted"
+    )
 
 
 def _own_tokenizer(place: Place, revision: str | None) -> Any:

@@ -32,7 +32,7 @@ def known_settings(lm: LanguageModel, method: str) -> dict[str, Any]:
     Raises:
         FileFormatError: the notes of the model's folder cannot be read.
     """
-    noted = notes(lm.folder).get(NOTE, {})
+    noted = notes(lm.folder).get(NOTE) or {}
     if method in noted:
         return dict(noted[method])
     published = PUBLISHED.get((method, lm.name.rpartition("/")[2].lower()))
@@ -50,7 +50,7 @@ def keep_settings(folder: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
         FileFormatError: the notes there are no JSON object.
     """
     known = notes(folder)
-    content = known | {NOTE: {**known.get(NOTE, {}), **found}}
+    content = known | {NOTE: {**(known.get(NOTE) or {}), **found}}
     write_bytes(
         folder / NOTES, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode(), force=True
     )

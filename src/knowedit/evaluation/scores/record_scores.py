@@ -90,8 +90,16 @@ class Pair:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Sequence[float]]) -> Pair:
-        """What `to_json` wrote."""
-        return cls(*(torch.tensor(entry[key], dtype=torch.float64) for key in ("new", "true")))
+        """What `to_json` wrote.
+
+        Raises:
+            FileFormatError: anything but two lists of as many numbers.
+        """
+        new, true = (torch.tensor(entry[key], dtype=torch.float64) for key in ("new", "true"))
+        numbers = all(type(one) is float for key in ("new", "true") for one in entry[key])
+        if new.ndim != 1 or new.shape != true.shape or not numbers:
+            raise FileFormatError("a group of prompts has other than two lists of as many numbers")
+        return cls(new, true)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,25 @@ BYTES: Final = 4
 """Of a number in memory for each byte on the disk, at most."""
 
 
-def require_editable(name: str, config: Any) -> None:
+def check_config(name: str, config: Any, folder: Path | None, *, table: bool = False) -> None:
+    """Refuse what cannot be edited, and a configuration of a larger model than the weights beside it.
+
+    Args:
+        name: what the model is called.
+        config: what its ``config.json`` says.
+        folder: with that file and the weights; None where the model is somewhere else.
+        table: whether the model has a weight for each position.
+
+    Raises:
+        InputError: a quantised model.
+        FileFormatError: an entry that cannot be; or weights in no form that is read.
+    """
+    _require_editable(name, config)
+    if folder is not None:
+        _require_sizes(folder, config, table)
+
+
+def _require_editable(name: str, config: Any) -> None:
     """Refuse a quantised model: an edit is added to a weight, and packed ones cannot be added to.
 
     Raises:
@@ -40,17 +58,8 @@ def require_editable(name: str, config: Any) -> None:
     )
 
 
-def require_sizes(folder: Path, config: Any, *, table: bool) -> None:
-    """Refuse a configuration of a larger model than the weights beside it, before memory is taken for it.
-
-    Args:
-        folder: the model's.
-        config: what its ``config.json`` says.
-        table: whether the model has a weight for each position.
-
-    Raises:
-        FileFormatError: naming the entry that cannot be; or the weights, where they are in no form that is read.
-    """
+def _require_sizes(folder: Path, config: Any, table: bool) -> None:
+    """Refuse what would take memory for more than the weights can hold."""
     sizes = {name: _size(folder, config, name) for name in SIZES}
     stored = sum(path.stat().st_size for path in folder.iterdir() if path.suffix in WEIGHTS)
     if not stored:
@@ -88,18 +97,6 @@ def _no_weights(folder: Path) -> str:
     return (
         f"the folder {folder} has {found}: expected model.safetensors; open it with the library that wrote it and "
         "save it with model.save_pretrained(folder)"
-    )
-
-
-def refused_pickle(source: str, problem: BaseException) -> FileFormatError | None:
-    """The error for weights that are a pickle with more in it than tensors, which is never run; else None."""
-    if type(problem).__name__ != "UnpicklingError":  # of a module that is not imported here
-        return None
-    files = _named(path.name for path in Path(source).glob("*.bin")) or "a .bin file"
-    return FileFormatError(
-        f"the weights of {source} are a pickle ({files}) with more in it than tensors, or a damaged one, and nothing "
-        "in a file is run: get model.safetensors, or save it with model.save_pretrained(folder) where the file is "
-        "trusted"
     )
 
 
