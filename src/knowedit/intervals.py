@@ -15,6 +15,12 @@ from knowedit.errors import InputError
 LEVEL = 0.95
 RESAMPLES = 10_000
 BATCH = 10_000_000
+FEW = 35
+"""Below this many values the percentile bootstrap is not used: it draws too narrow an interval from a small sample.
+
+T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015) 371-386: it is less
+accurate than Student's interval for small samples and more accurate for larger ones, for skewed data from about here on.
+"""
 
 Values: TypeAlias = "Sequence[float] | NDArray[np.float64]"
 
@@ -64,6 +70,34 @@ class Interval:
             )
         found = stats.binomtest(int(successes), int(n)).proportion_ci(LEVEL, method="wilson")
         return cls(successes / n, float(found.low), float(found.high), int(n), "wilson")
+
+    @classmethod
+    def mean_of(
+        cls,
+        values: Values,
+        rng: np.random.Generator,
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+    ) -> Interval:
+        """The interval of a mean that suits the sample; it never leaves the bounds.
+
+        The percentile bootstrap, where there are at least `FEW` values that are not all equal; for a share of single
+        trials, each value a bound, Wilson's. Of fewer or equal values: `bounded` where both bounds are finite, else
+        Student's.
+
+        Args:
+            values: at least two, independent of each other, within the bounds.
+            rng: draws the resamples of a bootstrap.
+            bounds: the smallest and largest value that could have been measured.
+
+        Raises:
+            InputError: as `Interval.bootstrap`.
+        """
+        sample = _sample(values)
+        finite = bool(np.isfinite(bounds).all())
+        if finite and (len(sample) < FEW or np.isin(sample, bounds).all() or np.ptp(sample) == 0):
+            mean, low, high = (float(part) for part in bounded(sample, *bounds))
+            return cls(mean, low, high, len(sample), "wilson")
+        return cls.student(sample) if len(sample) < FEW else cls.bootstrap(sample, rng)
 
     @classmethod
     def student(cls, values: Values) -> Interval:
@@ -151,6 +185,59 @@ def student(
         return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * values.std(axis=0, ddof=1) / np.sqrt(n)
     return mean, mean - half, mean + half
+
+
+def bounded(
+    values: NDArray[np.float64], smallest: float = 0.0, largest: float = 1.0
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and an interval of each column that stays within bounds and is not empty, however few or alike the values.
+
+    Wilson's score interval (Journal of the American Statistical Association 22, 1927) with the mean in the place of the
+    share: of all quantities between 0 and 1 with the mean μ, a trial has the largest variance, μ (1 − μ) (Bhatia and
+    Davis, The American Mathematical Monthly 107, 2000), so it is wide enough for any of them. For shares of single trials
+    it is Wilson's own.
+
+    Args:
+        values: ``(n, ...)``, n independent samples, at least one.
+        smallest: that could have been measured.
+        largest: that could have been measured.
+
+    Returns:
+        Mean, low and high, each of the shape of one sample. One sample has no interval: low and high are NaN.
+
+    Raises:
+        InputError: no sample.
+    """
+    mean, low, high = student(values)
+    n = len(values)
+    if n == 1:
+        return mean, low, high
+    z, span = stats.norm.ppf((1 + LEVEL) / 2), largest - smallest
+    share = np.clip((mean - smallest) / span, 0.0, 1.0)
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2) / (1 + z**2 / n)
+    low, high = (smallest + span * np.clip(end, 0.0, 1.0) for end in (centre - half, centre + half))
+    return mean, np.minimum(low, mean), np.maximum(high, mean)
+
+
+def of_probabilities(
+    values: NDArray[np.float64], smallest: float = 0.0
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and interval of each column, for averages of many probabilities at once, without random numbers.
+
+    Student's, cut off at the bounds, where there are at least `FEW` samples; else, and where all are alike, `bounded`.
+
+    Args:
+        values: ``(n, ...)``, n independent samples, at least one.
+        smallest: 0, or −1 for differences of probabilities.
+
+    Raises:
+        InputError: no sample.
+    """
+    mean, low, high = student(values)
+    wide = bounded(values, smallest)
+    few = (len(values) < FEW) | (np.ptp(values, axis=0) == 0)
+    return mean, np.where(few, wide[1], np.maximum(low, smallest)), np.where(few, wide[2], np.minimum(high, 1.0))
 
 
 def _sample(values: Values) -> NDArray[np.float64]:

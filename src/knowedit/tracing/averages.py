@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from knowedit.errors import FileFormatError, InputError
 from knowedit.figures.tables import data_frame, html_table
-from knowedit.intervals import Interval, student
+from knowedit.intervals import Interval, of_probabilities
 from knowedit.reading import checked, parsed, shown
 from knowedit.tensorfile import Kind, read_tensors, write_tensors
 from knowedit.tracing.prompts import Role
@@ -33,7 +33,7 @@ INTERVALS: Final = ("clean", "corrupted", "total_effect", "best_last_subject", "
 class AverageTrace:
     """Restored probabilities, averaged over facts; a fact counts once, however many tokens it has.
 
-    Intervals are Student's, over facts, for 95 %. With one fact they are NaN.
+    Intervals are those of `knowedit.intervals.of_probabilities`, over facts, for 95 %. With one fact they are NaN.
 
     Attributes:
         roles: those that occur, in the order of a text.
@@ -93,7 +93,7 @@ class AverageTrace:
         roles = tuple(role for role in Role if any(role in one.restored for one in summaries))
         having = {role: [one for one in summaries if role in one.restored] for role in roles}
         rows = [np.stack([one.restored[role] for one in group]) for role, group in having.items()]
-        mean, low, high = (np.stack(part) for part in zip(*map(student, rows), strict=True))
+        mean, low, high = (np.stack(part) for part in zip(*map(of_probabilities, rows), strict=True))
         groups = having.values()
         return cls(
             roles=roles,
@@ -102,7 +102,7 @@ class AverageTrace:
             high=high,
             counts=np.array([len(group) for group in groups], dtype=np.int64),
             baselines=np.array([np.mean([one.corrupted for one in group]) for group in groups]),
-            **{name: Interval.student([getattr(one, name) for one in summaries]) for name in INTERVALS},
+            **{name: _over(summaries, name) for name in INTERVALS},
             settings=settings,
             model=model,
             digest=digest,
@@ -145,7 +145,7 @@ class AverageTrace:
         if not 0 <= layer < self.n_layers:
             raise InputError(f"layer {layer}: the average has layers 0 to {self.n_layers - 1}")
         mean, low, high = (float(part[row, layer]) for part in (self.mean, self.low, self.high))
-        return Interval(mean, low, high, int(self.counts[row]), "student")
+        return Interval(mean, low, high, int(self.counts[row]))
 
     def peak(self, role: Role) -> tuple[int, Interval]:
         """The layer whose mean is largest, and that mean. It is chosen after looking, so it is biased upward.
@@ -272,6 +272,12 @@ class _About:
     n_layers: int
 
 
+def _over(summaries: Sequence[FactSummary], name: str) -> Interval:
+    values = np.array([getattr(one, name) for one in summaries], dtype=np.float64)
+    found = of_probabilities(values, -1.0 if name == "total_effect" else 0.0)
+    return Interval(*map(float, found), len(values))
+
+
 def _numbers(own: Interval) -> NDArray[np.float64]:
     return np.array([own.mean, own.low, own.high, own.n], dtype=np.float64)
 
@@ -282,7 +288,7 @@ def _interval(numbers: NDArray[np.float64]) -> Interval:
     mean, low, high, n = (float(number) for number in numbers)
     if not (np.isfinite(mean) and n >= 1 and n.is_integer()):
         raise ValueError(f"no mean of {n} facts is {mean}")
-    return Interval(mean, low, high, int(n), "student")
+    return Interval(mean, low, high, int(n))
 
 
 def _require_numbers(average: AverageTrace, n_layers: int) -> None:

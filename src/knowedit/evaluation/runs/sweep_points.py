@@ -115,7 +115,7 @@ class SweepPoint:
         """
         rng = np.random.default_rng(seed)
         columns = {
-            key: Interval.bootstrap(values, rng).scaled(Column.of(key).scale)
+            key: Interval.mean_of(values, rng, Column.of(key).bounds).scaled(Column.of(key).scale)
             for key, values in self.columns.items()
         }
         return SweepRow(self.method, self.setting, columns, len(self.cases))

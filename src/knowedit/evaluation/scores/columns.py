@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Final, Literal
 
 from knowedit.errors import InputError
@@ -30,6 +31,7 @@ class Column:
         better: whether a higher or a lower value is better.
         source: the equation or section of the paper.
         scale: Table 2 prints the value times this.
+        bounds: the smallest and largest value of one record.
         in_v1: whether the first version of the paper has it.
     """
 
@@ -40,6 +42,7 @@ class Column:
     source: str
     scale: float = 100.0
     in_v1: bool = True
+    bounds: tuple[float, float] = (-inf, inf)
 
     @classmethod
     def of(cls, key: str) -> Column:
@@ -72,24 +75,27 @@ class Column:
         return f"{self.key} {'↑' if self.better == 'higher' else '↓'}\n{name}"
 
 
+SHARE: Final = (0.0, 1.0)
+GAP: Final = (-1.0, 1.0)
+
 COLUMNS: Final = {
     column.key: column
     for column in (
-        Column("ES", "efficacy, success", "share of prompts", "higher", "Eqn. 9"),
-        Column("EM", "efficacy, magnitude", "difference of probabilities", "higher", "Eqn. 10"),
-        Column("PS", "generalisation, success", "share of prompts", "higher", "Eqn. 9"),
-        Column("PM", "generalisation, magnitude", "difference of probabilities", "higher", "Eqn. 10"),
-        Column("NS", "specificity, success", "share of prompts", "higher", "Eqn. 9"),
-        Column("NM", "specificity, magnitude", "difference of probabilities", "higher", "Eqn. 10"),
+        Column("ES", "efficacy, success", "share of prompts", "higher", "Eqn. 9", bounds=SHARE),
+        Column("EM", "efficacy, magnitude", "difference of probabilities", "higher", "Eqn. 10", bounds=GAP),
+        Column("PS", "generalisation, success", "share of prompts", "higher", "Eqn. 9", bounds=SHARE),
+        Column("PM", "generalisation, magnitude", "difference of probabilities", "higher", "Eqn. 10", bounds=GAP),
+        Column("NS", "specificity, success", "share of prompts", "higher", "Eqn. 9", bounds=SHARE),
+        Column("NM", "specificity, magnitude", "difference of probabilities", "higher", "Eqn. 10", bounds=GAP),
         Column("GE", "fluency: entropy of generated n-grams", "bits", "higher", "Section 5.2"),
-        Column("RS", "consistency with reference texts", "cosine", "higher", "Section 5.2"),
+        Column("RS", "consistency with reference texts", "cosine", "higher", "Section 5.2", bounds=SHARE),
         Column("Essence", "perplexity of texts about the subject", "perplexity", "lower", "Section 5.2", 1.0),
     )
 }
 """The nine columns, in the order of Table 2."""
 
 TOKEN_COLUMNS: Final = {
-    key: Column(key, name, "share of tokens", "higher", source, in_v1=False)
+    key: Column(key, name, "share of tokens", "higher", source, in_v1=False, bounds=SHARE)
     for key, name, source in (
         ("Acc", "accuracy: tokens of the new object after the request", "EasyEdit, rewrite_acc"),
         ("Loc", "locality: tokens as the unedited model predicts them", "KnowEdit, locality"),

@@ -14,9 +14,11 @@ from knowedit.intervals import Interval
 
 Method = Literal["bootstrap", "normal"]
 
-_METHODS: Final[dict[str, Callable[[Sequence[float], np.random.Generator], Interval]]] = {
-    "bootstrap": Interval.bootstrap,
-    "normal": lambda values, _: Interval.normal(values),
+_METHODS: Final[
+    dict[str, Callable[[Sequence[float], np.random.Generator, tuple[float, float]], Interval]]
+] = {
+    "bootstrap": Interval.mean_of,
+    "normal": lambda values, *_: Interval.normal(values),
 }
 
 
@@ -37,21 +39,22 @@ def summarise(
         rng: draws the resamples; each column has a stream of its own.
         minus: the same records in any order, for instance before an edit: the mean is that of the differences
             ``scores − minus``, records drawn in pairs, in each column that both have.
-        method: ``bootstrap`` (percentile) or ``normal`` (1.96 standard errors).
+        method: ``bootstrap`` (percentile, where there are enough records for it: see `Interval.mean_of`) or ``normal``
+            (1.96 standard errors).
 
     Raises:
         InputError: a method of another name; or in pairs, records that are not the same ones, or that have no
             number or the same number twice.
     """
     if minus is None:
-        return _intervals([[one] for one in scores], lambda values: values[0], rng, method)
+        return _intervals([[one] for one in scores], lambda values: values[0], rng, method, paired=False)
     first, second = _by_case(scores), _by_case(minus)
     if first.keys() != second.keys():
         raise InputError(
             f"{len(first.keys() ^ second.keys())} records are on one side only: pairs need the same records in both"
         )
     pairs = [[first[case], second[case]] for case in first]
-    return _intervals(pairs, lambda values: values[0] - values[1], rng, method)
+    return _intervals(pairs, lambda values: values[0] - values[1], rng, method, paired=True)
 
 
 def _intervals(
@@ -59,6 +62,8 @@ def _intervals(
     of: Callable[[list[float]], float],
     rng: np.random.Generator,
     method: str,
+    *,
+    paired: bool,
 ) -> dict[str, Interval]:
     if method not in _METHODS:
         raise InputError(f"the method is {method!r}: expected {' or '.join(_METHODS)}")
@@ -69,7 +74,10 @@ def _intervals(
     for key, stream in zip(keys, rng.spawn(len(keys)), strict=True):
         measured = [known for row in rows if (known := _known([one.get(key) for one in row])) is not None]
         if values := sorted(map(of, measured)):
-            found[key] = _METHODS[method](values, stream) if len(values) > 1 else _single(values[0], method)
+            low, high = Column.of(key).bounds
+            bounds = (low - high, high - low) if paired else (low, high)
+            enough = len(values) > 1
+            found[key] = _METHODS[method](values, stream, bounds) if enough else _single(values[0], method)
     return found
 
 
