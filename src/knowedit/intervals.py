@@ -18,9 +18,12 @@ BATCH = 10_000_000
 FEW = 35
 """Below this many values the percentile bootstrap is not used: it draws too narrow an interval from a small sample.
 
-T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015) 371-386: it is less
-accurate than Student's interval for small samples and more accurate for larger ones, for skewed data from about here on.
+T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015) 371-386: it is
+less accurate than Student's interval for small samples and more accurate for larger ones; for his skewed example the
+two meet at about this size.
 """
+ALIKE = 1e-9
+"""Values that differ by no more are the same, but for rounding."""
 
 Values: TypeAlias = "Sequence[float] | NDArray[np.float64]"
 
@@ -80,9 +83,8 @@ class Interval:
     ) -> Interval:
         """The interval of a mean that suits the sample; it never leaves the bounds.
 
-        The percentile bootstrap, where there are at least `FEW` values that are not all equal; for a share of single
-        trials, each value a bound, Wilson's. Of fewer or equal values: `bounded` where both bounds are finite, else
-        Student's.
+        `bounded`, which is Wilson's for single trials, where each value is a bound or all are equal; else Student's,
+        cut off at the bounds, of fewer than `FEW` values, and the percentile bootstrap of more.
 
         Args:
             values: at least two, independent of each other, within the bounds.
@@ -93,11 +95,13 @@ class Interval:
             InputError: as `Interval.bootstrap`.
         """
         sample = _sample(values)
-        finite = bool(np.isfinite(bounds).all())
-        if finite and (len(sample) < FEW or np.isin(sample, bounds).all() or np.ptp(sample) == 0):
-            mean, low, high = (float(part) for part in bounded(sample, *bounds))
-            return cls(mean, low, high, len(sample), "wilson")
-        return cls.student(sample) if len(sample) < FEW else cls.bootstrap(sample, rng)
+        alike = np.ptp(sample) <= ALIKE or np.isin(sample, bounds).all()
+        if alike and np.isfinite(bounds).all():
+            return cls(*map(float, bounded(sample, *bounds)), len(sample), "wilson")
+        if len(sample) >= FEW:
+            return cls.bootstrap(sample, rng)
+        mean, low, high = (float(part) for part in student(sample))
+        return cls(mean, max(low, bounds[0]), min(high, bounds[1]), len(sample), "student")
 
     @classmethod
     def student(cls, values: Values) -> Interval:
@@ -192,10 +196,10 @@ def bounded(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Mean and an interval of each column that stays within bounds and is not empty, however few or alike the values.
 
-    Wilson's score interval (Journal of the American Statistical Association 22, 1927) with the mean in the place of the
-    share: of all quantities between 0 and 1 with the mean μ, a trial has the largest variance, μ (1 − μ) (Bhatia and
-    Davis, The American Mathematical Monthly 107, 2000), so it is wide enough for any of them. For shares of single trials
-    it is Wilson's own.
+    Wilson's score interval (Journal of the American Statistical Association 22, 1927) with the mean in the place of
+    the share: of all quantities between 0 and 1 with the mean μ, a trial has the largest variance, μ (1 − μ) (Bhatia
+    and Davis, The American Mathematical Monthly 107, 2000), so it is wide enough for any of them. For shares of single
+    trials it is Wilson's own.
 
     Args:
         values: ``(n, ...)``, n independent samples, at least one.
@@ -225,7 +229,7 @@ def of_probabilities(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Mean and interval of each column, for averages of many probabilities at once, without random numbers.
 
-    Student's, cut off at the bounds, where there are at least `FEW` samples; else, and where all are alike, `bounded`.
+    Student's, cut off at the bounds; `bounded` where all are alike.
 
     Args:
         values: ``(n, ...)``, n independent samples, at least one.
@@ -236,8 +240,9 @@ def of_probabilities(
     """
     mean, low, high = student(values)
     wide = bounded(values, smallest)
-    few = (len(values) < FEW) | (np.ptp(values, axis=0) == 0)
-    return mean, np.where(few, wide[1], np.maximum(low, smallest)), np.where(few, wide[2], np.minimum(high, 1.0))
+    alike = np.ptp(values, axis=0) <= ALIKE
+    low, high = np.maximum(low, smallest), np.minimum(high, 1.0)
+    return mean, np.where(alike, wide[1], low), np.where(alike, wide[2], high)
 
 
 def _sample(values: Values) -> NDArray[np.float64]:

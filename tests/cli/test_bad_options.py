@@ -76,6 +76,7 @@ SHARED: dict[str, tuple[str | tuple[str, ...], ...]] = {
     "--method": NAME,
     "--profile": NAME,
     "--bound": ("0.1", *(("--method", "ft+l", "--bound", number) for number in NUMBER)),
+    "--learning-rate": tuple(("--method", "ft", "--learning-rate", number) for number in NUMBER),
     "--statistics": FILE[:-1],
     "--set": (
         "x",

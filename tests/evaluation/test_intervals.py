@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from knowedit.errors import InputError
-from knowedit.intervals import Interval, student
+from knowedit.intervals import Interval, bounded, of_probabilities, student
 
 Z = 1.959963984540054
 
@@ -132,3 +132,40 @@ def test_a_change_of_unit() -> None:
     assert Interval(0.5, 0.25, 0.75, 8).scaled(100) == Interval(50.0, 25.0, 75.0, 8)
     with pytest.raises(InputError, match="positive"):
         Interval(0.5, 0.25, 0.75, 8).scaled(-1)
+
+
+def test_a_mean_of_few_or_equal_values_has_an_honest_interval():
+    rng = np.random.default_rng(0)
+    certain = Interval.mean_of([1.0] * 8, rng, (0.0, 1.0))
+    assert (certain, certain.method) == (Interval.wilson(8, 8), "wilson")
+    assert certain.low < 0.7
+    assert Interval.mean_of([1.0] * 60 + [0.0] * 40, rng, (0.0, 1.0)) == Interval.wilson(60, 100)
+    few = Interval.mean_of([0.0, 0.1, 0.9], rng, (0.0, 1.0))
+    assert (few.low, few.high, few.method) == (0.0, 1.0, "student")
+    many = [0.2, 0.4, 0.9] * 12
+    assert Interval.mean_of(many, np.random.default_rng(1), (0.0, 1.0)) == Interval.bootstrap(
+        many, np.random.default_rng(1)
+    )
+    assert Interval.mean_of([3.0, 4.0], rng).method == "student"
+
+
+def test_intervals_of_probabilities_stay_within_their_bounds():
+    values = np.array([[0.01, 0.5, -0.9], [0.02, 0.5, 0.9], [0.57, 0.5, 0.9]])
+    mean, low, high = of_probabilities(values, -1.0)
+    assert np.allclose(mean, values.mean(axis=0))
+    assert low[2] == -1.0
+    assert high[2] == 1.0
+    assert low[1] < 0.5 < high[1]
+    assert (of_probabilities(values[:, :2])[1] >= 0.0).all()
+    assert np.isnan(of_probabilities(values[:1])[1]).all()
+
+
+def test_a_bounded_mean_is_covered_whatever_its_distribution():
+    rng, covered = np.random.default_rng(2), 0
+    for _ in range(400):
+        _, low, high = bounded(rng.beta(0.4, 0.6, 12))
+        covered += low <= 0.4 <= high
+    assert covered >= 375
+    assert [float(part) for part in bounded(np.array([0.0, 0.0, 1.0]))] == pytest.approx(
+        [1 / 3, Interval.wilson(1, 3).low, Interval.wilson(1, 3).high]
+    )

@@ -199,11 +199,13 @@ MANY = [
 ]
 
 
-@pytest.mark.parametrize("method", ["bootstrap", "normal"])
-def test_a_summary_does_not_depend_on_the_order_of_records(method):
+@pytest.mark.parametrize(
+    ("method", "found_by"), [("bootstrap", {"student", "wilson"}), ("normal", {"normal"})]
+)
+def test_a_summary_does_not_depend_on_the_order_of_records(method, found_by):
     found = [summarise(order, np.random.default_rng(0), method=method) for order in (MANY, MANY[::-1])]
     assert found[0] == found[1]
-    assert {one.method for one in found[0].values()} == {method}
+    assert {one.method for one in found[0].values()} == found_by
 
 
 def test_a_summary_counts_what_is_measured():
@@ -229,7 +231,8 @@ def test_the_normal_interval_is_not_the_standard_deviation():
 def test_differences_are_paired_by_record():
     better = [made(one.case_id, (one.prompt.new + 0.125).tolist(), [0.45]) for one in MANY]
     found = summarise(better[::-1], np.random.default_rng(0), minus=MANY)["EM"]
-    assert (found.mean, found.low, found.high) == pytest.approx((0.125, 0.125, 0.125))
+    assert found.mean == pytest.approx(0.125)
+    assert found.low < 0 < found.high < 2, "nine equal differences do not show that all are equal"
     for wrong in (MANY[:-1], [*MANY, MANY[0]], [replace(MANY[0], case_id=None)]):
         with pytest.raises(InputError, match=r"pairs (need|are)"):
             summarise(wrong, np.random.default_rng(0), minus=MANY)

@@ -294,3 +294,34 @@ def test_runs_of_version_0_1_0_are_read_for_tables():
     frame = run.to_pandas()
     assert list(frame.index) == [outcome.case_id for outcome in run.outcomes]
     assert frame["ES"].mean() == pytest.approx(row.columns["ES"].mean)
+
+
+def test_a_limit_is_no_part_of_a_run(tmp_path):
+    """Raised it measures what is missing, lowered it reads the first; each is the run that it alone would have been."""
+    records = make_records(9)
+
+    def limited(out, count, block=1):
+        told = []
+        run = run_job(
+            StubPlan(),
+            records[:count],
+            tmp_path / out,
+            more=records[count:],
+            block=block,
+            watch=lambda done, of, one: told.append(one),
+        )
+        return run, len(told) - 1
+
+    few, measured = limited("a", 3)
+    assert measured == 3
+    more, measured = limited("a", 7)
+    assert (measured, len(more.outcomes), more.missing) == (4, 7, 0)
+    again, measured = limited("a", 3)
+    assert (measured, again.digest) == (0, few.digest)
+    assert more.digest == limited("b", 7)[0].digest == read_run(tmp_path / "a").digest
+    assert len(limited("c", 3, block=2)[0].outcomes) == 3
+    assert len(read_run(tmp_path / "c").outcomes) == 4, "a block is measured whole"
+    with pytest.raises(InputError, match="belongs to another run: records"):
+        run_job(StubPlan(), records[1:5], tmp_path / "a", more=records[5:])
+    with pytest.raises(InputError, match="belongs to another run: records"):
+        run_job(StubPlan(), records[:3], tmp_path / "a")

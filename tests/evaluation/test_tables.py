@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -109,7 +110,7 @@ def test_cells():
     assert cell(99.0, 96.0, 99.5) == "99.0 −3.0 +0.5"
     assert cell(7.0, float("nan"), float("nan")) == "7.0"
     assert Row("a", "m", {}, 1200, failed=3).records == "1,200, 3 failed"
-    assert Row("a", "m", {}, 12, missing=2).records == "12, 2 missing"
+    assert Row("a", "m", {}, 12, missing=2).records == "12 (few), 2 missing"
 
 
 def test_markdown_and_csv_hold_the_same():
@@ -121,7 +122,7 @@ def test_markdown_and_csv_hold_the_same():
     assert "**95.0 ±1.0**" in lines[4]
     assert "PS < 80" in table.markdown()
     found = list(csv.DictReader(io.StringIO(table.csv())))
-    assert found[1]["fails"] == "F1 F2"
+    assert found[1]["fails"] == "F1, F2"
     assert [float(found[2][name]) for name in ("PS", "PS_low", "PS_high")] == [95.0, 94.0, 96.0]
     assert found[0]["GE"] == ""
     frame = table.to_pandas()
@@ -131,6 +132,45 @@ def test_markdown_and_csv_hold_the_same():
     page = table._repr_html_()
     assert "<td><b>95.0 ±1.0</b></td>" in page
     assert page.count("<tr>") == 4
+
+
+def test_rows_of_one_method_are_told_apart_by_the_settings_that_differ():
+    rows = [
+        replace(row("FT+L"), settings={"bound": 1e-3, "layer": 3, "seed": 0}),
+        replace(row("FT+L"), settings={"bound": 2e-3, "layer": 3, "seed": 0}),
+        replace(row("ROME"), settings={"layer": 1}),
+    ]
+    assert [one.method for one in make_table(rows).rows] == [
+        "FT+L (bound 0.001)",
+        "FT+L (bound 0.002)",
+        "ROME",
+    ]
+    with pytest.raises(InputError, match="same records and settings"):
+        make_table([*rows, rows[0]])
+
+
+def test_f2_is_judged_on_the_records_that_two_runs_share():
+    whole = replace(row("none", NS=50.0), specificity={"a": 90.0, "b": 90.0, "c": 0.0, "d": 20.0})
+    some = replace(row("x", group="part", NS=85.0, PS=90.0), n=2, specificity={"a": 85.0, "b": 70.0})
+    (_, judged) = make_table([whole, some]).rows
+    assert (judged.marks, judged.judged, judged.records) == (("F2",), True, "2 (few)")
+    (_, judged) = make_table([whole, replace(some, n=3, specificity={"a": 85.0, "b": 88.0, "e": 0.0})]).rows
+    assert (judged.fails, judged.records) == ("neither", "3 (few), F2 by 2")
+    (_, judged) = make_table([whole, replace(some, specificity={"e": 0.0})]).rows
+    assert judged.fails == "F2?"
+
+
+def test_names_end_no_cell_and_are_no_formula():
+    name = "=1+1|`x`\n<b>\x1b[31m\u202e"
+    table = make_table([replace(row("a", PS=1.0), method=name, model=name), row("b", PS=1 / 3)])
+    shown = table.markdown().splitlines()
+    assert [len(line.replace("\\|", "").split("|")) for line in shown[:4]] == [15] * 4
+    assert "<b>" not in table.markdown()
+    cells = list(csv.reader(io.StringIO(table.csv())))
+    assert cells[1][0] == cells[1][1] == "'" + r"=1+1|`x`\n<b>\x1b[31m\u202e"
+    assert cells[2][cells[0].index("PS")] == "0.33"
+    for text in (table.markdown(), table.csv(), table._repr_html_()):
+        assert text.replace("\n", "").isprintable()
 
 
 def test_names_are_text_in_a_notebook():
@@ -173,12 +213,12 @@ class _ConstantStation:
 
 def test_a_runs_row_has_the_means_of_its_records(tmp_path):
     names = {"model": "M", "method": "stub"}
-    run = run_job(Constant(failing=(3,)), make_records(20), tmp_path, names=names)
+    run = run_job(Constant(failing=(3,)), make_records(40), tmp_path, names=names)
     found = run_row(run)
-    cases = [record.case_id for record in make_records(20) if record.case_id != 3]
-    assert (found.method, found.model, found.n, found.failed, found.missing) == ("stub", "M", 19, 1, 0)
-    assert found.columns["PS"].mean == pytest.approx(50 * sum(case > 10 for case in cases) / 19)
-    assert found.columns["EM"].mean == pytest.approx(sum(case / 2 for case in cases) / 19 - 10)
+    cases = [record.case_id for record in make_records(40) if record.case_id != 3]
+    assert (found.method, found.model, found.n, found.failed, found.missing) == ("stub", "M", 39, 1, 0)
+    assert found.columns["PS"].mean == pytest.approx(50 * sum(case > 10 for case in cases) / 39)
+    assert found.columns["EM"].mean == pytest.approx(sum(case / 2 for case in cases) / 39 - 10)
     assert set(found.columns) == {"ES", "EM", "PS", "PM"}
     assert found.columns["EM"].low < found.columns["EM"].mean < found.columns["EM"].high
     assert run_row(run) == found

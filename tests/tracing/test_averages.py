@@ -85,7 +85,7 @@ def test_every_cell_is_the_loop_written_out(traces, averaged):
             assert averaged.indirect_effects[row, layer] == pytest.approx(indirect, abs=1e-9 * scale)
 
 
-def test_the_interval_is_students_over_facts(traces, averaged):
+def test_the_interval_is_students_over_facts_within_0_and_1(traces, averaged):
     for layer in range(4):
         by_fact, _ = slow_mean(traces, Role.LAST_SUBJECT, layer)
         mean = sum(by_fact) / 4
@@ -94,7 +94,7 @@ def test_the_interval_is_students_over_facts(traces, averaged):
         found = averaged.at(Role.LAST_SUBJECT, layer)
         assert (found.n, found.mean) == (4, pytest.approx(mean))
         assert found.high - found.mean == pytest.approx(half, rel=1e-6)
-        assert found.mean - found.low == pytest.approx(half, rel=1e-6)
+        assert found.low == pytest.approx(max(0.0, mean - half), rel=1e-6)
 
 
 def test_scores_and_maxima_are_those_of_each_fact(traces, averaged):
@@ -111,7 +111,9 @@ def test_scores_and_maxima_are_those_of_each_fact(traces, averaged):
         found = getattr(averaged, name)
         assert found.mean == pytest.approx(sum(values) / 4)
         half = T_OF_3 * np.std(values, ddof=1) / 2
-        assert (found.high - found.low) / 2 == pytest.approx(half, rel=1e-6)
+        least = -1.0 if name == "total_effect" else 0.0
+        ends = max(least, found.mean - half), min(1.0, found.mean + half)
+        assert (found.low, found.high) == pytest.approx(ends, rel=1e-6)
     assert averaged.best_last_subject.mean >= averaged.mean[averaged.row(Role.LAST_SUBJECT)].max()
     assert (averaged.n_facts, averaged.n_layers) == (4, 4)
     assert averaged.n_predicted == sum(trace.predicted for trace in traces)

@@ -19,6 +19,7 @@ from knowedit.cli.options import (
     Force,
     Json,
     Layer,
+    LearningRate,
     Method,
     Model,
     Out,
@@ -48,6 +49,7 @@ def edit(
     profile: Profile = None,
     layer: Layer = None,
     bound: Bound = None,
+    learning_rate: LearningRate = None,
     statistics: Statistics = None,
     settings: Set = None,
     edits: Edits = None,
@@ -62,7 +64,15 @@ def edit(
 
     fact = Fact(subject, template_of(prompt, subject), target_new)
     check_outputs(force=force, inputs=[*(edits or ()), statistics], out=out)
-    editor = chosen_editor(method, profile, settings, layer=layer, bound=bound, statistics=statistics)
+    editor = chosen_editor(
+        method,
+        profile,
+        settings,
+        layer=layer,
+        bound=bound,
+        learning_rate=learning_rate,
+        statistics=statistics,
+    )
     below = [Edit.load(file) for file in edits or ()]
     with progress(f"opening {model}"):
         lm = knowedit.load(model, device=device, dtype=dtype)

@@ -16,6 +16,7 @@ from knowedit.cli.options import (
     Dtype,
     Json,
     Layer,
+    LearningRate,
     Limit,
     Model,
     Profile,
@@ -46,6 +47,7 @@ def evaluate(
     profile: Profile = None,
     layer: Layer = None,
     bound: Bound = None,
+    learning_rate: LearningRate = None,
     statistics: Statistics = None,
     settings: Set = None,
     records: Records = None,
@@ -82,7 +84,15 @@ def evaluate(
     from knowedit.evaluation.runs.run import RECORDS
 
     check_folder(out)
-    editor = chosen_editor(method, profile, settings, layer=layer, bound=bound, statistics=statistics)
+    editor = chosen_editor(
+        method,
+        profile,
+        settings,
+        layer=layer,
+        bound=bound,
+        learning_rate=learning_rate,
+        statistics=statistics,
+    )
     with progress("reading the records"):
         scorer = _texts(model, records, tfidf, texts, keep=keep_texts)
     torch.set_num_threads(1)  # as in a worker of several: the last digits depend on it

@@ -194,6 +194,9 @@ Bound = Annotated[
     float | None,
     typer.Option(help="How far a weight may move, ε, of ft+l and attn-edit; by default the known one."),
 ]
+LearningRate = Annotated[
+    float | None, typer.Option(help="Of the search for the edit; by default the known one.")
+]
 Statistics = Annotated[
     Path | None, typer.Option(help="A file that `knowedit stats` wrote; by default the model's own.")
 ]

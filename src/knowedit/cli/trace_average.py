@@ -118,6 +118,8 @@ def _interval(found: Interval) -> dict[str, Any]:
 
 
 def _print(found: AverageTrace, failures: dict[int, str]) -> None:
+    from knowedit.intervals import FEW
+
     table = Table("token", "best layer", "P(answer)", "95 % interval", "facts", box=None)
     for role in found.roles:
         layer, value = found.peak(role)
@@ -131,6 +133,10 @@ def _print(found: AverageTrace, failures: dict[int, str]) -> None:
         f"{safe(found.model)}: restored {found.settings.label}, {found.settings.draws} draws a fact; the model "
         f"predicts the answer of {found.n_predicted} of {found.n_facts} facts"
     )
+    if found.n_facts < FEW:
+        console.print(
+            f"[yellow]few facts:[/] {found.n_facts} say little, and intervals are wide; take at least {FEW}"
+        )
     for number, error in failures.items():
         stderr.print(f"fact {number} was left out: {safe(error)}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice, pairwise
 from pathlib import Path
@@ -21,6 +21,8 @@ from knowedit.evaluation.scores.texts import TextScorer
 from knowedit.evaluation.scores.tfidf import TfIdf
 from knowedit.models import LanguageModel
 from knowedit.runs import Job, RunFolder, WorkerDied, Workers, canonical, open_pool
+from knowedit.runs.lines import DIGITS
+from knowedit.runs.manifest import read_manifest
 
 Watch: TypeAlias = Callable[[int, int, Outcome | None], None]
 """Called with the records that are done, all records, and the latest outcome (None at the start)."""
@@ -56,7 +58,8 @@ def evaluate(
             ``none`` scores the model as it is.
         records: a file or the records; by default the test records in the model's folder.
         out: the folder; made if it is not there.
-        limit: at most this many records, the first.
+        limit: at most this many records, the first. It is no part of the run: with a larger one the records that are
+            missing are measured, with a smaller one the first are read.
         seed: with a record's case id it decides what is drawn for it.
         workers: 1 measures in this process, with its number of threads; more measure in processes of one thread
             each, see `Workers`.
@@ -92,9 +95,10 @@ def evaluate(
         "method": UNEDITED if job.editor is None else label_of(job.editor),
         "records": source.name if isinstance(source, Path) else "",
     }
-    chosen = list(islice(_iterate(source), limit))
+    every = iter(_iterate(source))
+    chosen = list(islice(every, limit))
     where = chosen_workers(model, workers, ray, device)
-    return run_job(job, chosen, Path(out), names=names, workers=where, retry=retry, watch=watch)
+    return run_job(job, chosen, Path(out), names=names, workers=where, retry=retry, watch=watch, more=every)
 
 
 def chosen_editor(editor: Any, options: Mapping[str, Any]) -> Any:
@@ -197,6 +201,7 @@ def run_job(
     retry: bool = False,
     watch: Watch | None = None,
     block: int = 1,
+    more: Iterable[Record] = (),
 ) -> Run:
     """Start, resume or find done what `evaluate` describes, of any job.
 
@@ -209,17 +214,29 @@ def run_job(
         retry: measure again the records that failed.
         watch: see `evaluate`.
         block: how many records are one item of a worker.
+        more: the records after these; what a block that is cut short lacks is measured too, and a folder that has
+            more records than were asked for is known by them.
+
+    Returns:
+        What became of `records`.
 
     Raises:
         InputError: see `evaluate`.
         NumericalError: see `evaluate`.
     """
+    following, asked = iter(more), records
+    records = [*asked, *islice(following, -len(asked) % block)]
     identity, blocks = records_identity(records), blocks_of(records, block)
     told = watch or (lambda *_: None)
     held = RunFolder(out, KIND, SCHEMA, TITLE, lines=RECORDS, advice=ADVICE)
     with held as folder, open_pool(job, workers or Workers(0), len(blocks)) as pool:
-        contents = folder.begin({**pool.identity, "block": block, "records": identity}, names)
-        there = Run.of(out, folder.manifest, contents)
+        known = _identity_there(out, records, following)
+        contents = folder.begin(
+            {**pool.identity, "block": block, "records": known}, names, cases=_digests(records)
+        )
+        if known["count"] < len(records):
+            folder.update(run={**folder.manifest["run"], "records": identity}, cases=_digests(records))
+        there = Run.of(out, folder.manifest, contents).of_records(identity, records)
         kept = {one.case_id for one in (there.scored if retry else there.outcomes)}
         waiting = [part for part in blocks if any(record.case_id not in kept for record in part)]
         told(len(kept), len(records), None)
@@ -235,7 +252,25 @@ def run_job(
         except NumericalError as error:
             folder.update(condemned=str(error))
             raise
-        return read_run(out)
+        return read_run(out).of_records(records_identity(asked), asked)
+
+
+def _identity_there(out: Path, records: Sequence[Record], following: Iterator[Record]) -> dict[str, Any]:
+    """That of the records of the run in a folder, if they are the first of these or these the first of them."""
+    own = records_identity(records)
+    found = read_manifest(out, KIND, (SCHEMA,), TITLE)
+    there = None if found is None else found["run"].get("records")
+    count = there.get("count") if isinstance(there, dict) else None
+    if not isinstance(count, int) or count < 1 or there == own:
+        return own
+    known = [*records, *islice(following, max(0, count - len(records)))][:count]
+    return dict(there or {}) if len(known) == count and records_identity(known) == there else own
+
+
+def _digests(records: Sequence[Record]) -> dict[str, str]:
+    """By which two runs know the records that they share: a digest of each, by its case id."""
+    texts = ((record.case_id, canonical(record.as_json())) for record in records)
+    return {str(case): hashlib.sha256(text.encode()).hexdigest()[:DIGITS] for case, text in texts}
 
 
 def records_identity(records: Sequence[Record]) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from knowedit.errors import FileFormatError
+from knowedit.evaluation.records.record import Record
 from knowedit.evaluation.scores.columns import Column
 from knowedit.evaluation.scores.record_scores import RecordScores
 from knowedit.figures.tables import data_frame
@@ -81,6 +82,19 @@ class Run:
                 )
             found[outcome.case_id] = outcome
         return cls(path, manifest, tuple(found[case] for case in sorted(found)))
+
+    def of_records(self, identity: Mapping[str, Any], records: Sequence[Record]) -> Run:
+        """The part of it that some of its records are: the run that these alone would have been.
+
+        Args:
+            identity: of the records.
+            records: some of the run's.
+        """
+        if identity == self.identity["records"]:
+            return self
+        asked = {record.case_id for record in records}
+        manifest = self.manifest | {"run": {**self.identity, "records": dict(identity)}}
+        return Run(self.path, manifest, tuple(one for one in self.outcomes if one.case_id in asked))
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -84,9 +84,13 @@ COLUMNS: Final = {
         Column("ES", "efficacy, success", "share of prompts", "higher", "Eqn. 9", bounds=SHARE),
         Column("EM", "efficacy, magnitude", "difference of probabilities", "higher", "Eqn. 10", bounds=GAP),
         Column("PS", "generalisation, success", "share of prompts", "higher", "Eqn. 9", bounds=SHARE),
-        Column("PM", "generalisation, magnitude", "difference of probabilities", "higher", "Eqn. 10", bounds=GAP),
+        Column(
+            "PM", "generalisation, magnitude", "difference of probabilities", "higher", "Eqn. 10", bounds=GAP
+        ),
         Column("NS", "specificity, success", "share of prompts", "higher", "Eqn. 9", bounds=SHARE),
-        Column("NM", "specificity, magnitude", "difference of probabilities", "higher", "Eqn. 10", bounds=GAP),
+        Column(
+            "NM", "specificity, magnitude", "difference of probabilities", "higher", "Eqn. 10", bounds=GAP
+        ),
         Column("GE", "fluency: entropy of generated n-grams", "bits", "higher", "Section 5.2"),
         Column("RS", "consistency with reference texts", "cosine", "higher", "Section 5.2", bounds=SHARE),
         Column("Essence", "perplexity of texts about the subject", "perplexity", "lower", "Section 5.2", 1.0),

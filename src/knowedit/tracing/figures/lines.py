@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from knowedit.errors import InputError
 from knowedit.figures import style
 from knowedit.figures.lines import banded_line, shared_legend
+from knowedit.intervals import FEW
 from knowedit.tracing.averages import AverageTrace
 from knowedit.tracing.prompts import Role
 
@@ -42,8 +43,9 @@ def _draw(axes: Axes, average: AverageTrace) -> None:
         average.n_layers,
         "layer" if average.settings.window.size == 1 else "centre of the window (layer)",
     )
+    few = " (few)" * (average.n_facts < FEW)
     axes.set_title(
-        f"restored: {average.settings.label}\n{average.n_facts} facts, clean {average.clean.mean:.3f}"
+        f"restored: {average.settings.label}\n{average.n_facts} facts{few}, clean {average.clean.mean:.3f}"
     )
 
 
