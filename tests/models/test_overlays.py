@@ -153,6 +153,44 @@ def test_the_order_is_that_of_adding():
     assert numbers(m)[0] == 1.0
 
 
+def test_one_more_change_costs_one_change_however_many_are_below():
+    m, asked = model(), []
+
+    def counted(number: int) -> Overlay:
+        return Overlay({"0.weight": lambda total: asked.append(number) or total + 0.1 * number})
+
+    overs = [counted(number) for number in range(1, 9)]
+    for over in overs:
+        asked.clear()
+        add(m, over)
+        # The sum is kept from the second change on, so that one overlay alone costs no memory.
+        assert asked == {1: [1], 2: [1, 2]}.get(len(overlays_on(m)), [len(overlays_on(m))])
+    asked.clear()
+    remove(m, overs[3])
+    assert asked == [1, 2, 3, 5, 6, 7, 8]
+    asked.clear()
+    add(m, counted(9))
+    assert asked == [9]
+    assert overlays_on(m)[-2] is overs[-1]
+
+
+def test_what_is_kept_to_add_on_is_the_sum_before_rounding():
+    """256 + 5 * 0.75 is nearest to 260; rounded in between it stays 256 or becomes 258."""
+    kept, anew = model().to(torch.bfloat16), model().to(torch.bfloat16)
+    overs = [adding(0.75, "0.weight") for _ in range(5)]
+    for m in (kept, anew):
+        m[0].weight.data.fill_(256.0)
+    for over in overs:
+        add(kept, over)
+    change_overlays(anew, lambda _: overs)
+    assert numbers(kept)[0] == numbers(anew)[0] == 260
+    for over in overs[:2]:
+        remove(kept, over)
+    assert numbers(kept)[0] == 258
+    add(kept, overs[0])
+    assert numbers(kept)[0] == 260  # 256 + 3 = 259 lies halfway, and the even neighbour is 260
+
+
 def test_copies_own_what_they_were_copied_with():
     m = model()
     add(m, adding(10, "0.weight"))

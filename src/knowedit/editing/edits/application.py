@@ -62,7 +62,7 @@ def take_off(lm: LanguageModel, overlay: Overlay, *, of: Holder | None = None, w
 
 
 def _check_stack(lm: LanguageModel, edit: Content, below: tuple[Overlay, ...]) -> None:
-    applied = {digest for overlay in below for digest in overlay.source.contained}
+    applied: set[str] = set().union(*(overlay.source.contained for overlay in below))
     twice = [digest for digest in edit.contained if digest in applied]
     if twice:
         raise InputError(

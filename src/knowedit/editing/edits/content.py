@@ -90,7 +90,7 @@ class Content:
         """SHA-256 of the content as saved, which the file holds too (``knowedit.sha256``)."""
         return KIND.digest(_tensors(self.updates), _metadata(self))
 
-    @property
+    @cached_property
     def contained(self) -> tuple[str, ...]:
         """The digests of what it holds: its own, those it was combined from, and that it was compressed from."""
         origin = self.provenance.compressed_from
