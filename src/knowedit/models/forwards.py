@@ -14,12 +14,13 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from transformers import Cache
+from transformers import Cache, DynamicCache
 
-from knowedit.errors import InputError
+from knowedit.errors import InputError, NumericalError
 from knowedit.models.hooks import Change, Site, intervene
 from knowedit.models.opened import OpenedModel
 from knowedit.models.prompts import Prompt, encode
+from knowedit.models.sources.finite import is_finite
 
 Item: TypeAlias = "str | Prompt | Sequence[int]"
 Visitor: TypeAlias = Callable[[Tensor], None]
@@ -148,7 +149,19 @@ def forward(
 
     Returns:
         ``(rows, tokens, vocabulary)``, ``(rows, vocabulary)`` or ``(rows, k, vocabulary)``, see `pick`.
+
+    Raises:
+        NumericalError: a logit is NaN or infinite; names the first part of the model that computes such a number.
     """
+    logits = _logits(lm, data, positions, cache, mask)
+    if not is_finite(logits):
+        raise NumericalError(_trouble(lm, lambda: _again(lm, data, positions, cache, mask)))
+    return logits
+
+
+def _logits(
+    lm: OpenedModel, data: Batch, positions: Tensor | int | None, cache: Cache | None, mask: Tensor | None
+) -> Tensor:
     # Selecting before the head saves the vocabulary-sized product at every other token.
     head = Site(None, "head", "input")
     change = {head: lambda states: pick(states, positions)}
@@ -164,6 +177,40 @@ def forward(
     logits = out.logits
     assert isinstance(logits, Tensor)
     return logits
+
+
+@torch.no_grad()
+def _again(
+    lm: OpenedModel, data: Batch, positions: Tensor | int | None, cache: Cache | None, mask: Tensor | None
+) -> None:
+    """The same forward once more, before a cache that grew with the first one is thrown away."""
+    if isinstance(cache, DynamicCache):
+        cache.crop(-data.tokens)
+    _logits(lm, data, positions, cache, mask)
+
+
+def _trouble(lm: OpenedModel, again: Callable[[], None]) -> str:
+    """What to say about a forward that gives numbers that are not finite."""
+    first: list[Site] = []
+
+    def look(site: Site) -> Change:
+        def change(value: Tensor) -> Tensor:
+            if not first and not is_finite(value):
+                first.append(site)
+            return value
+
+        return change
+
+    parts = [Site(layer, part) for layer in range(lm.n_layers) for part in ("attention", "mlp", "block")]
+    with intervene(lm, {site: look(site) for site in (Site(None, "embedding"), *parts)}, checked=False):
+        again()
+    part = first[0].part if first else "head"
+    where = "" if not first or first[0].layer is None else f" of layer {first[0].layer}"
+    return (
+        f"{lm.name} computes numbers that are NaN or infinite, first in the output of the {part}{where} "
+        f"({str(lm.dtype).removeprefix('torch.')}): expected finite ones, so open the model in a wider number "
+        "format, or remove an edit or intervention with very large numbers"
+    )
 
 
 def _cache_argument(lm: OpenedModel, cache: Cache | None) -> dict[str, Any]:

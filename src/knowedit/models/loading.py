@@ -17,6 +17,7 @@ from knowedit.models.contract import check_anatomy
 from knowedit.models.families import FAMILIES
 from knowedit.models.language_model import LanguageModel
 from knowedit.models.sources.checks import check_config
+from knowedit.models.sources.finite import check_finite
 from knowedit.models.sources.hub import hub_answers, quiet
 from knowedit.models.sources.places import Place
 
@@ -62,6 +63,7 @@ def load(
             model and tokenizer that do not fit, a pair whose model is in training mode, or a device map
             that cannot be followed or leaves parts of the model off all devices.
         FileFormatError: a folder whose files are missing, truncated or incomplete.
+        NumericalError: a weight that is NaN or infinite; names the first tensor that has one.
     """
     if isinstance(source, tuple):
         if any(option is not None for option in (dtype, device, device_map)):
@@ -113,6 +115,7 @@ def _assemble(
             f"{name} needs a fast tokenizer, {type(tokenizer).__name__} is none: give one as tokenizer="
         )
     anatomy.check(model)
+    check_finite(model, name)
     lm = LanguageModel(model.eval(), tokenizer, anatomy, name, folder, source)
     if len(tokenizer) > lm.vocabulary:
         raise InputError(

@@ -6,20 +6,10 @@ import warnings
 
 from knowedit.editing.edits.content import Check, Content
 from knowedit.editing.edits.contradictions import contradictions
-from knowedit.editing.edits.updates import Updates
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel
 from knowedit.models.overlays import Overlay, change_overlays, overlays_on
 from knowedit.models.overlays.holders import Holder
-
-
-def overlay_of(edit: Content, lm: LanguageModel) -> Overlay:
-    """What an edit puts over a model; nothing is changed.
-
-    Raises:
-        InputError: the model lacks an address of the edit.
-    """
-    return Overlay(Updates(edit.updates).changes(lm), source=edit)
 
 
 def put_on(edit: Content, lm: LanguageModel, overlay: Overlay, check: Check) -> None:

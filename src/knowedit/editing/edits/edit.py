@@ -9,7 +9,7 @@ from html import escape
 from typing import Any, Self
 
 from knowedit.editing.edits import combination, export
-from knowedit.editing.edits.application import overlay_of, put_on, take_off
+from knowedit.editing.edits.application import put_on, take_off
 from knowedit.editing.edits.content import Check, Content
 from knowedit.editing.edits.contradictions import check_consistent
 from knowedit.editing.edits.outcome import WANTED, Outcome, predictions
@@ -137,7 +137,7 @@ class Edit(Content):
                 was applied.
             NumericalError: a new weight overflows the model's number format.
         """
-        overlay = overlay_of(self, lm)
+        overlay = _overlay(self, lm)
         with Held(lm.model, _what(self), wait=wait):
             put_on(self, lm, overlay, check)
         return Handle(self, lm, overlay)
@@ -302,7 +302,7 @@ class _Applied(Guard[LanguageModel]):
     def begin(self) -> LanguageModel:
         if self._overlay is not None:
             raise InputError("this applied() is inside its with already: call edit.applied(lm) anew")
-        self._overlay = overlay_of(self.edit, self.lm)
+        self._overlay = _overlay(self.edit, self.lm)
         self._held.begin()
         put_on(self.edit, self.lm, self._overlay, self.check)
         return self.lm
@@ -316,6 +316,11 @@ class _Applied(Guard[LanguageModel]):
                 raise
         self._held.undo()
         self._overlay = None
+
+
+def _overlay(edit: Edit, lm: LanguageModel) -> Overlay:
+    """What the edit puts over a model; nothing is changed."""
+    return Overlay(Updates(edit.updates).changes(lm), source=edit)
 
 
 def _what(edit: Edit) -> str:
