@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from knowedit.errors import NumericalError
 from knowedit.models import (
     LanguageModel,
     PrefixCache,
@@ -64,8 +65,17 @@ class CleanRun:
 
         Args:
             states: after the last block, where the answer's tokens are predicted, ``(rows, tokens, width)``.
+
+        Raises:
+            NumericalError: it is NaN: the corruption is so large that the model computes no numbers.
         """
-        return _joint_probability(read_out(self.lm, states), self.answer).cpu()
+        found = _joint_probability(read_out(self.lm, states), self.answer).cpu()
+        if not bool(found.isfinite().all()):
+            raise NumericalError(
+                f"the probability of the answer is NaN in a corrupted run of {self.lm.name} "
+                f"({str(self.lm.dtype).removeprefix('torch.')}): use less noise, or a wider number format"
+            )
+        return found
 
 
 class CorruptedRun:
