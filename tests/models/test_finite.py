@@ -129,6 +129,7 @@ def test_commands_refuse_in_one_line(nan_folder, tmp_path, command):
     assert list(out.iterdir()) == []
 
 
+@torch.no_grad()
 def test_a_corrupted_run_that_overflows_is_an_error_and_no_trace(tokenizer):
     lm = load((make_model("gpt2"), tokenizer))
     run = CleanRun(lm, locate(lm, "{} plays the", "Miles Davis"), (), TraceSettings())
