@@ -97,7 +97,8 @@ class Interval:
         sample = _sample(values)
         alike = np.ptp(sample) <= ALIKE or np.isin(sample, bounds).all()
         if alike and np.isfinite(bounds).all():
-            return cls(*map(float, bounded(sample, *bounds)), len(sample), "wilson")
+            mean, low, high = (float(part) for part in bounded(sample, *bounds))
+            return cls(mean, low, high, len(sample), "wilson")
         if len(sample) >= FEW:
             return cls.bootstrap(sample, rng)
         mean, low, high = (float(part) for part in student(sample))

@@ -11,7 +11,7 @@ import json
 import math
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from knowedit.errors import FileFormatError
 
@@ -104,7 +104,7 @@ def parsed(text: str | bytes, where: object, advice: str) -> Any:
     return found
 
 
-def checked(shape: type[T] | Any, value: Any, where: object, advice: str) -> T:
+def checked(shape: type[T], value: Any, where: object, advice: str) -> T:
     """A value out of JSON as a type, exactly: a count is no ``true`` and no 1.5, a text no number.
 
     Args:
@@ -120,7 +120,7 @@ def checked(shape: type[T] | Any, value: Any, where: object, advice: str) -> T:
 
     try:
         # As JSON again, since there strict means the same types and not the same classes.
-        found: T = _adapter(shape).validate_json(json.dumps(value, allow_nan=False), strict=True)
+        found: T = _adapter(cast("Any", shape)).validate_json(json.dumps(value, allow_nan=False), strict=True)
     except ValidationError as error:
         problems = error.errors(include_url=False)
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""

@@ -35,7 +35,7 @@ PICTURES: Final = ("figure", "distributions")
 class _Console(Console):
     """Writes text and styles, and lets no text steer the terminal."""
 
-    def render_str(self, text: str, **how: Any) -> Any:  # type: ignore[override]
+    def render_str(self, text: str, **how: Any) -> Any:
         return super().render_str(visible(text, keep="\n"), **how)
 
     def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:

@@ -275,7 +275,8 @@ class _About:
 def _over(summaries: Sequence[FactSummary], name: str) -> Interval:
     values = np.array([getattr(one, name) for one in summaries], dtype=np.float64)
     found = of_probabilities(values, -1.0 if name == "total_effect" else 0.0)
-    return Interval(*map(float, found), len(values))
+    mean, low, high = (float(part) for part in found)
+    return Interval(mean, low, high, len(values))
 
 
 def _numbers(own: Interval) -> NDArray[np.float64]:

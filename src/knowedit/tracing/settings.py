@@ -18,7 +18,11 @@ Part = Literal["hidden", "mlp", "attention"]
 Severed = Literal["mlp", "attention"]
 """What is held at its values of the corrupted run."""
 
-KINDS: Final = {"gaussian": GaussianNoise, "relative": RelativeNoise, "substitution": Substitution}
+KINDS: Final[dict[str, type[Any]]] = {
+    "gaussian": GaussianNoise,
+    "relative": RelativeNoise,
+    "substitution": Substitution,
+}
 """The corruptions that suit any fact, by the name in their settings. A fixed noise is made for one subject."""
 
 ADVICE: Final = "expected what TraceSettings.to_json gives"

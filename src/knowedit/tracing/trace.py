@@ -214,9 +214,11 @@ class Trace:
     @classmethod
     def _from_file(cls, arrays: Mapping[str, Any], stored: _Stored) -> Trace:
         made = dict(stored.provenance)
-        settings = {"part": stored.part, "window": stored.window, "sever": stored.sever}
+        settings: dict[str, Any] = {"part": stored.part, "window": stored.window, "sever": stored.sever}
         settings |= {"corruption": made.pop("corruption"), "draws": len(arrays["scores"])}
-        tensors = {key: torch.from_numpy(arrays[name]) for key, name in TENSORS.items() if name in arrays}
+        tensors: dict[str, Any] = {
+            key: torch.from_numpy(arrays[name]) for key, name in TENSORS.items() if name in arrays
+        }
         if not {"restored_draws", "corrupted_draws"} <= tensors.keys() or len(tensors) < len(arrays):
             raise ValueError(f"it has the tensors {', '.join(arrays)}")
         trace = cls(
@@ -224,7 +226,8 @@ class Trace:
             settings=TraceSettings.from_json(settings),
             clean=stored.clean_score,
             provenance=checked(TraceProvenance, made, "its provenance", ADVICE),
-            **({"noise": None} | tensors),
+            noise=tensors.pop("noise", None),
+            **tensors,
         )
         _require_numbers(trace)
         return trace

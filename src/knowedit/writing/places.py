@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from knowedit.errors import InputError
 
@@ -22,6 +22,8 @@ try:
     import fcntl
 except ImportError:  # Windows, which removes no file that is open: there nothing more is needed
     fcntl = None  # type: ignore[assignment]
+
+_LOCKS: Final[Any] = fcntl
 
 LEFTOVER: Final = re.compile(r"\..+\.[0-9a-f]{16}\.(tmp|old)")
 """Names of what is not in its place yet, and of folders that were moved aside."""
@@ -86,10 +88,10 @@ class Place:
 
 def locked(number: int, path: Path) -> bool:
     """Lock what is open there; whether it is ours now, and still in its place."""
-    if fcntl is None:
+    if _LOCKS is None:
         return True
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _LOCKS.flock(number, _LOCKS.LOCK_EX | _LOCKS.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -100,12 +102,12 @@ def locked(number: int, path: Path) -> bool:
 
 
 def _remove_if_abandoned(path: Path) -> None:
-    if fcntl is None:
+    if _LOCKS is None:
         _remove(path)
         return
     number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _LOCKS.flock(number, _LOCKS.LOCK_EX | _LOCKS.LOCK_NB)
         _remove(path)
     finally:
         os.close(number)

@@ -196,7 +196,10 @@ def _added(lm: LanguageModel, edits: Sequence[Content], statistics: Moments) -> 
     total = Updates({})
     for edit in edits:
         total = total.plus(Updates(edit.updates))
-    return tuple(_one(lm, address, update, edits, statistics) for address, update in total.items())
+    return tuple(
+        _one(lm, address, update, edits, statistics)
+        for address, update in ((one, total[one]) for one in total)
+    )
 
 
 def _one(
