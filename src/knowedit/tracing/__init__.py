@@ -2,7 +2,13 @@
 
 from knowedit.tracing.averages import AverageTrace, average
 from knowedit.tracing.causal import UnpredictedAnswer, causal_trace
-from knowedit.tracing.corruption import Corruption, FixedNoise, GaussianNoise, RelativeNoise, Substitution
+from knowedit.tracing.corruptions.kinds import (
+    Corruption,
+    FixedNoise,
+    GaussianNoise,
+    RelativeNoise,
+    Substitution,
+)
 from knowedit.tracing.known import KnownFact, load_known_facts, recall_facts, save_known_facts
 from knowedit.tracing.prompts import Role
 from knowedit.tracing.settings import Part, Severed, TraceSettings, Window

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from knowedit.errors import InputError
 from knowedit.models import LanguageModel, Prompt
 from knowedit.reading import checked
-from knowedit.tracing.corruption import DRAWS, Corruption, GaussianNoise, RelativeNoise, Substitution
+from knowedit.tracing.corruptions.kinds import DRAWS, Corruption, GaussianNoise, RelativeNoise, Substitution
 
 Part = Literal["hidden", "mlp", "attention"]
 """What is restored: the states after a block, or the outputs of its MLP or of its attention."""

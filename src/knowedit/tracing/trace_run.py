@@ -16,7 +16,7 @@ from knowedit.models import LanguageModel, fingerprint
 from knowedit.runs import RunFolder, read_folder
 from knowedit.tracing.averages import AverageTrace
 from knowedit.tracing.causal import MEMORY, UnpredictedAnswer
-from knowedit.tracing.corruption import DRAWS
+from knowedit.tracing.corruptions.kinds import DRAWS
 from knowedit.tracing.known import KnownFact
 from knowedit.tracing.settings import KINDS, TraceSettings
 from knowedit.tracing.summary import FactSummary

@@ -1,0 +1,1 @@
+"""What is done to the subject in a corrupted run, and how much of it."""
