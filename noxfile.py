@@ -183,6 +183,15 @@ def crash(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def sequences(session: nox.Session) -> None:
+    """Edits applied and removed 2,000 times at random, and interrupted at every instruction; about ten minutes."""
+    python = with_torch(session, ".[test]")
+    files = [f"tests/editing/test_edit_{name}.py" for name in ("sequences", "interrupts", "threads")]
+    every = {**TESTS, "KNOWEDIT_EVERY_INSTRUCTION": "1"}
+    session.run(python, "-m", "pytest", *files, *session.posargs, env=every, external=True)
+
+
+@nox.session(default=False)
 def organisms(session: nox.Session) -> None:
     """Grow the bundled models again, about an hour of one core each: ``nox -s organisms -- organism-gpt2``."""
     install(session, ".")

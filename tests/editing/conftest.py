@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from knowedit.editing import Dense, Diagnostics, Edit, Provenance, Update
+from knowedit.editing import Dense, Diagnostics, Edit, Provenance, Update, applied_edits
 from knowedit.facts import Fact
 from knowedit.linalg import LowRank, SecondMoment
 from knowedit.models import LanguageModel
+from knowedit.models.overlays.pile import NOTE
 
 FACT = Fact(subject="Miles Davis", prompt="{} plays the", target_new="piano")
 PREFIXES = ["The city of", "", "Norway is a capital. In Paris,"]
@@ -78,3 +79,22 @@ def changed(lm, before) -> list[str]:
 
 def storages(lm) -> dict[str, int]:
     return {name: parameter.data_ptr() for name, parameter in lm.model.named_parameters()}
+
+
+class Untouched:
+    """Says whether a model is, to the last bit, the one it was, and notes nothing."""
+
+    def __init__(self, lm) -> None:
+        self.lm, self.overlays = lm, applied_edits(lm)
+        self.weights = state(lm)
+        self.parameters = [(p, self.weights[name], p.data_ptr()) for name, p in lm.model.named_parameters()]
+
+    def __call__(self, n: int = 0, _interrupted: bool = True) -> None:
+        """Where the storage is that of before, nothing was written to it: the last run compares all numbers."""
+        moved = [(p, weight) for p, weight, pointer in self.parameters if p.data_ptr() != pointer]
+        assert all(torch.equal(p, weight) for p, weight in moved), n
+        if n % 100 == 1:
+            assert changed(self.lm, self.weights) == [], n
+        assert [handle.edit for handle in applied_edits(self.lm)] == [h.edit for h in self.overlays], n
+        if not self.overlays:
+            assert (moved, NOTE in self.lm.model.__dict__) == ([], False), n

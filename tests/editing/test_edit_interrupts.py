@@ -12,11 +12,9 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 import pytest
-import torch
 
 from knowedit.editing import Edit, applied_edits
-from knowedit.models.overlays.pile import NOTE
-from tests.editing.conftest import changed, low_rank, plain_edit, state
+from tests.editing.conftest import Untouched, changed, low_rank, plain_edit, state
 from tests.interrupts import Interrupter
 
 OURS = ("guards.py", "models/overlays/", "edits/application.py", "edits/edit.py", "test_edit_interrupts.py")
@@ -60,25 +58,6 @@ def at_every_instruction(
             assert n > 300
             return
     raise AssertionError("it never ends")
-
-
-class Untouched:
-    """Says whether a model is, to the last bit, the one it was, and notes nothing."""
-
-    def __init__(self, lm) -> None:
-        self.lm, self.overlays = lm, applied_edits(lm)
-        self.weights = state(lm)
-        self.parameters = [(p, self.weights[name], p.data_ptr()) for name, p in lm.model.named_parameters()]
-
-    def __call__(self, n: int = 0, _interrupted: bool = True) -> None:
-        """Where the storage is that of before, nothing was written to it: the last run compares all numbers."""
-        moved = [(p, weight) for p, weight, pointer in self.parameters if p.data_ptr() != pointer]
-        assert all(torch.equal(p, weight) for p, weight in moved), n
-        if n % 100 == 1:
-            assert changed(self.lm, self.weights) == [], n
-        assert [handle.edit for handle in applied_edits(self.lm)] == [h.edit for h in self.overlays], n
-        if not self.overlays:
-            assert (moved, NOTE in self.lm.model.__dict__) == ([], False), n
 
 
 @pytest.mark.parametrize("below", [0, 1, 2])
