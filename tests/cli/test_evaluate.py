@@ -76,7 +76,7 @@ def test_the_table_of_two_runs_and_the_paper(run, runs, tmp_path):
     assert [row["method"] for row in rows[:2]] == ["ROME", "none"]
     assert len(rows) == 2 + 9 + 5
     assert float(rows[0]["ES"]) == 100.0
-    assert "| organism-gpt2 | ROME | 100.0 ±0.0 |" in (tmp_path / "t.md").read_text(encoding="utf-8")
+    assert "| organism-gpt2 | ROME | 100.0 −49.0 +0.0 |" in (tmp_path / "t.md").read_text(encoding="utf-8")
     before = (tmp_path / "t.md").read_text(encoding="utf-8")
     refused = run("table", runs / "none", "--out", "t.md", code=2)
     assert "exists already" in " ".join(refused.stderr.split())
@@ -138,7 +138,7 @@ def test_failed_records_are_said_and_in_the_exit_code(run, monkeypatch):
     monkeypatch.setattr(ROME, "edit", edit)
     found = run("evaluate", "--method", "rome", "--limit", 3, "--no-texts", "--out", "o", code=1)
     assert "failed: InputError: no place for the subject" in " ".join(found.stderr.split())
-    assert "2, 1 failed" in found.stdout
+    assert "2 (few), 1 failed" in found.stdout
     assert len(read_run(Path("o")).failed) == 1
     again = run("evaluate", "--method", "rome", "--limit", 3, "--no-texts", "--out", "o", code=1)
     assert "no place for the subject" in " ".join(again.stderr.split())
