@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -46,3 +48,28 @@ class Interrupter:
                 )
                 raise self.error
         return self._step
+
+
+@contextmanager
+def alarms(action: Callable[[], object], count: int) -> Iterator[Callable[[float, float], None]]:
+    """Real signals that interrupt ``action`` and nothing else; what is given starts ``count`` of them."""
+    gaps: list[float] = []
+
+    def ring(_signal: int, frame: FrameType | None) -> None:
+        if gaps:
+            signal.setitimer(signal.ITIMER_REAL, gaps.pop())
+        while frame is not None:
+            if frame.f_code is action.__code__:
+                raise KeyboardInterrupt
+            frame = frame.f_back
+
+    def start(first: float, gap: float) -> None:
+        gaps[:] = [gap] * (count - 1)
+        signal.setitimer(signal.ITIMER_REAL, first)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        yield start
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

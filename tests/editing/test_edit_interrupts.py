@@ -9,13 +9,12 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 
 import pytest
 
 from knowedit.editing import Edit, applied_edits
 from tests.editing.conftest import Untouched, changed, low_rank, plain_edit, state
-from tests.interrupts import Interrupter
+from tests.interrupts import Interrupter, alarms
 
 OURS = ("guards.py", "models/overlays/", "edits/application.py", "edits/edit.py", "test_edit_interrupts.py")
 
@@ -162,31 +161,6 @@ def test_other_exceptions_from_outside_are_as_good(lm, edits):
         none(n)
         if not one.where:
             return
-
-
-@contextmanager
-def alarms(action: Callable[[], object], count: int) -> Iterator[Callable[[float, float], None]]:
-    """Real signals that interrupt ``action`` and nothing else; what is given starts ``count`` of them."""
-    gaps: list[float] = []
-
-    def ring(_signal: int, frame: FrameType | None) -> None:
-        if gaps:
-            signal.setitimer(signal.ITIMER_REAL, gaps.pop())
-        while frame is not None:
-            if frame.f_code is action.__code__:
-                raise KeyboardInterrupt
-            frame = frame.f_back
-
-    def start(first: float, gap: float) -> None:
-        gaps[:] = [gap] * (count - 1)
-        signal.setitimer(signal.ITIMER_REAL, first)
-
-    before = signal.signal(signal.SIGALRM, ring)
-    try:
-        yield start
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers that send signals")
