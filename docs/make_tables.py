@@ -56,7 +56,7 @@ def laws() -> dict[tuple[str, str], list[float]]:
 
 def families() -> str:
     """The laws, measured on a tiny random model of every family."""
-    lines = ["| family | weights in | 1 | 2 | 3 | 4 | 5 | 6 |", "|---|---|---|---|---|---|---|---|"]
+    lines = ["| family | weights in | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 |", "|---" * 10 + "|"]
     for (name, dtype), errors in laws().items():
         cells = " | ".join("0" if error == 0 else f"{error:.0e}" for error in errors)
         lines.append(f"| `{name}` | {dtype} | holds | {cells} |")

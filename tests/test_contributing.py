@@ -45,7 +45,7 @@ def test_the_section_shows_each_step(followed):
     assert len(blocks()) == 5
     assert "PhiForCausalLM(" in said
     laws = re.findall(r"^\d\S*e\S+  law (\d)", said, re.MULTILINE)
-    assert laws == list("23456")
+    assert laws == list("2345678")
     assert re.search(r"^law 3 .*: fails", said, re.MULTILINE)
     assert space["lm"].n_layers == 4
 

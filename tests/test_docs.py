@@ -94,6 +94,6 @@ def test_the_laws_table_is_what_is_measured():
     }
     assert list(shown) == list(measured), "run docs/make_tables.py"
     for key, errors in measured.items():
-        close = 4 * torch.finfo(getattr(torch, key[1])).eps
+        close = 16 * torch.finfo(getattr(torch, key[1])).eps  # law 7 goes through all blocks
         assert shown[key] == pytest.approx(errors, abs=close), (key, "run docs/make_tables.py")
         assert shown[key][-1] == errors[-1] == 0

@@ -280,7 +280,7 @@ def test_a_module_that_imports_its_own_package_is_in_a_circle(tmp_path: Path) ->
 
 
 MOST_ENTRIES = {"evaluation": 12, "editing": 12, "tracing": 12, "models": 16, "linalg": 16}
-MOST_DEFINITIONS, MOST_DATACLASSES = 365, 77
+MOST_DEFINITIONS, MOST_DATACLASSES = 378, 78
 """The largest numbers allowed. A change that raises one says why: new kinds of things, not new names for old ones."""
 
 

@@ -60,7 +60,10 @@ def test_every_command_has_its_help_and_its_shared_options(path):
     assert "--verbose" in text
     assert "--quiet" in text
     assert "--json" in text
-    assert ("--device" in text) == ("--model" in text) == ("--dtype" in text) or path in ("facts",), path
+    assert ("--device" in text) == ("--model" in text) == ("--dtype" in text) or path in (
+        "facts",
+        "models check",
+    ), path
 
 
 def test_square_brackets_of_a_help_text_are_shown():

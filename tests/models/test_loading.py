@@ -217,12 +217,11 @@ def test_the_papers_models_take_the_same_path(name, monkeypatch):
     assert (lm.name, lm.folder, lm.model.training) == (name, None, False)
 
 
-def test_unsupported_family_names_the_way_out(tmp_path: Path, tokenizer):
+def test_a_family_that_is_not_known_is_found(tmp_path: Path, tokenizer):
     stablelm().save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"'stablelm' .*gpt2, gpt_neox.*anatomy=.*CONTRIBUTING"):
-        load(tmp_path)
-    lm = load(tmp_path, anatomy=LLAMA)
+    lm = load(tmp_path)
+    assert lm.anatomy == load(tmp_path, anatomy=LLAMA).anatomy == LLAMA
     assert (lm.n_layers, lm.width, lm.inner_width) == (2, 32, 48)
     assert max(check_anatomy(lm).values()) < 1e-5
 
@@ -242,8 +241,7 @@ def test_gemma_cannot_be_measured_by_mistake(stored, tmp_path: Path, tokenizer):
         source[0].save_pretrained(tmp_path)
         tokenizer.save_pretrained(tmp_path)
         source = tmp_path
-    with pytest.raises(InputError, match=r"'gemma2' is not among .*anatomy="):
-        load(source)
+    assert load(source).anatomy.mlp == "post_feedforward_layernorm"
     with pytest.raises(InputError, match=r"law 3 .*relative error"):
         load(source, anatomy=LLAMA)
 
@@ -264,6 +262,8 @@ def test_an_anatomy_that_is_given_is_measured_and_a_known_one_is_not(tokenizer, 
 def test_a_model_without_memory_behind_it_is_not_measured(tokenizer):
     with torch.device("meta"):
         model = stablelm()
+    with pytest.raises(InputError, match="shapes and no weights"):
+        load((model, tokenizer))
     assert load((model, tokenizer), anatomy=LLAMA).device.type == "meta"
 
 
@@ -273,7 +273,7 @@ def test_device_map(tiny_folder: Path, device_map, capfd):
     assert {p.device.type for p in lm.model.parameters()} == {"cpu"}
     assert torch.equal(full_logits(lm, IDS), full_logits(plain, IDS))
     assert not lm.model.training
-    assert max(check_anatomy(lm).values()) <= 1e-6
+    assert max(check_anatomy(lm).values()) <= 1e-5
     assert capfd.readouterr() == ("", "")
 
 

@@ -27,7 +27,8 @@ from knowedit.errors import KnoweditError
 
 COMMANDS: Final = {
     "demo": "Change a fact in a small GPT and see what changed, what did not, and that it can be removed again.",
-    "models": "List the models that have a name here, and where their weights are.",
+    "models": "List the models that have a name here, and where their weights are; see models check for any other.",
+    "models check": "Find where a model keeps its parts, and measure the laws that everything else relies on.",
     "facts": "List facts that a bundled model knows; JSON if the output is not a terminal.",
     "profiles": "Show the named settings of ROME: the paper's and those of the code once released.",
     "edit": "Compute an edit and write it to a small file; the model itself is not changed.",
@@ -90,6 +91,8 @@ class _Commands(TyperGroup):
         if found is None or isinstance(found, TyperGroup):
             return name, found, rest
         self._path = f"{self.name or ''} {name}".strip()
+        if rest and f"{self._path} {rest[0]}" in COMMANDS:  # a command below another: models check
+            self._path = name = f"{self._path} {rest.pop(0)}"
         command = _imported(self._path)
         self._options = {param.name: max(param.opts, key=len) for param in command.params}
         command.params += [

@@ -1,8 +1,9 @@
 """Language models seen through their anatomy: loading, prompts, interventions, recording and replay."""
 
-from knowedit.models.anatomy import Anatomy
-from knowedit.models.contract import check_anatomy
-from knowedit.models.families import FAMILIES
+from knowedit.models.anatomies.anatomy import Anatomy
+from knowedit.models.anatomies.contract import check_anatomy
+from knowedit.models.anatomies.discovery import discover
+from knowedit.models.anatomies.families import FAMILIES
 from knowedit.models.fingerprints import Fingerprint, fingerprint, tensor_digest
 from knowedit.models.forwards import Batch, batch, forward, visit
 from knowedit.models.generation import generate, generate_ids, generator_from
@@ -30,6 +31,7 @@ __all__ = [
     "batch",
     "capture",
     "check_anatomy",
+    "discover",
     "encode",
     "encode_with_offsets",
     "fingerprint",

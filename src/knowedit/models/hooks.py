@@ -57,8 +57,8 @@ def intervene(lm: OpenedModel, changes: Mapping[Site, Change], *, checked: bool 
     """
     with ExitStack() as stack:
         for site, function in changes.items():
-            handle = _attach(lm, site, _checked(site, function) if checked else function)
-            stack.callback(handle.remove)
+            for handle in _attach(lm, site, _checked(site, function) if checked else function):
+                stack.callback(handle.remove)
         yield
 
 
@@ -76,7 +76,7 @@ def capture(lm: OpenedModel, sites: Iterable[Site]) -> Iterator[dict[Site, Tenso
 
     def keep(site: Site) -> Change:
         def look(value: Tensor) -> Tensor:
-            found[site] = value
+            found[site] = value.clone()  # some families add to it in place
             return value
 
         return look
@@ -94,7 +94,7 @@ def _checked(site: Site, function: Change) -> Change:
             raise InputError(
                 f"the function at {site} returned {found}, expected {_kind(value)}: return the tensor"
             )
-        return new
+        return new.clone()  # some families add to it in place, and the caller may keep it
 
     return change
 
@@ -103,13 +103,38 @@ def _kind(value: Tensor) -> str:
     return f"a {value.dtype} tensor of shape {tuple(value.shape)} on {value.device}"
 
 
-def _attach(lm: OpenedModel, site: Site, function: Change) -> RemovableHandle:
+def _attach(lm: OpenedModel, site: Site, function: Change) -> Iterator[RemovableHandle]:
+    if site.at not in ("output", "input"):
+        raise InputError(f"a site is at 'output' or 'input', not at {site.at!r}")
     module = lm.module(site.part, site.layer)
+    if site.layer is not None and site.part != "block":
+        shape: list[int] = []
+        yield lm.module("block", site.layer).register_forward_pre_hook(_shape_hook(shape), with_kwargs=True)
+        function = _in_rows(function, shape)
     if site.at == "output":
-        return module.register_forward_hook(_output_hook(function))
-    if site.at == "input":
-        return module.register_forward_pre_hook(_input_hook(function), with_kwargs=True)
-    raise InputError(f"a site is at 'output' or 'input', not at {site.at!r}")
+        yield module.register_forward_hook(_output_hook(function))
+    else:
+        yield module.register_forward_pre_hook(_input_hook(function), with_kwargs=True)
+
+
+def _shape_hook(shape: list[int]) -> Callable[[nn.Module, Any, Any], None]:
+    """Notes the rows and tokens that come into a block."""
+
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        shape[:] = (args[0] if args else kwargs["hidden_states"]).shape[:2]
+
+    return hook
+
+
+def _in_rows(function: Change, shape: list[int]) -> Change:
+    """The function on ``(rows, tokens, width)``, also in the families that put all rows' tokens in one axis."""
+
+    def change(value: Tensor) -> Tensor:
+        if value.ndim != 2:
+            return function(value)
+        return function(value.unflatten(0, shape)).reshape(value.shape)
+
+    return change
 
 
 def _first(output: Any) -> Any:

@@ -12,9 +12,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from knowedit.bundled import own_models
 from knowedit.errors import FileFormatError, InputError
-from knowedit.models.anatomy import Anatomy
-from knowedit.models.contract import check_anatomy
-from knowedit.models.families import FAMILIES
+from knowedit.models.anatomies.anatomy import Anatomy
+from knowedit.models.anatomies.contract import check_anatomy
+from knowedit.models.anatomies.discovery import discover
+from knowedit.models.anatomies.families import FAMILIES
+from knowedit.models.anatomies.kinds import kind_by_config, refuse_kind
 from knowedit.models.language_model import LanguageModel
 from knowedit.models.sources.checks import check_config
 from knowedit.models.sources.finite import check_finite
@@ -41,9 +43,10 @@ def load(
 ) -> LanguageModel:
     """Open a model with its tokenizer.
 
-    A model whose anatomy is given is measured at once: a forward or two on a few tokens show whether the
-    laws of `check_anatomy` hold, so that nothing can be mismeasured later. Families known by name are
-    only searched for their parts; the package's own tests measure the laws on them.
+    The anatomy of a model whose family is not known by name is found: a few forwards on a few tokens show which
+    module is what, and whether the laws of `check_anatomy` hold, so that nothing can be mismeasured later. One that is
+    given is measured in the same way. Families known by name are only searched for their parts; the package's own
+    tests measure the laws on them.
 
     Args:
         source: the name of a model of this package, a folder, a GGUF file or a folder with one (its weights are
@@ -54,13 +57,13 @@ def load(
         device: where to put the model, the CPU by default; not for a pair.
         device_map: how to spread the model over devices, as transformers takes it: ``"auto"``, or module
             paths to devices. Needs accelerate. Not together with ``device``, and not for a pair.
-        anatomy: where the model keeps its parts, for families that are not known by name.
+        anatomy: where the model keeps its parts, for a model on which they are not found.
         revision: a branch, tag or commit on the Hub.
 
     Raises:
-        InputError: nothing of that name, a family that is not supported, an anatomy that breaks a law, a
-            quantised model in another form than GGUF, a
-            model and tokenizer that do not fit, a pair whose model is in training mode, or a device map
+        InputError: nothing of that name, a model that is no decoder of one attention and one MLP a block, an
+            anatomy that breaks a law, none that keeps them all or two, a quantised model in another form than
+            GGUF, a model and tokenizer that do not fit, a pair whose model is in training mode, or a device map
             that cannot be followed or leaves parts of the model off all devices.
         FileFormatError: a folder whose files are missing, truncated or incomplete.
         NumericalError: a weight that is NaN or infinite; names the first tensor that has one.
@@ -76,8 +79,9 @@ def load(
     place = Place.find(str(source))
     with quiet(place.offline), place.reading():
         config = _config(place, revision)
-        _check_known(config, anatomy)
-        table = (anatomy or FAMILIES[config.model_type]).position_embedding is not None
+        _check_kind(place.name, config, anatomy)
+        known = anatomy or FAMILIES.get(config.model_type)
+        table = known is not None and known.position_embedding is not None
         check_config(place.name, config, None if place.gguf else place.folder, table=table)
         if tokenizer is None:
             own = _own_tokenizer(place, revision)
@@ -99,7 +103,7 @@ def _wrap_pair(pair: tuple[Any, Any], tokenizer: Any, anatomy: Anatomy | None) -
         )
     name = str(getattr(model.config, "name_or_path", "")) or f"{model.config.model_type} in memory"
     check_config(name, model.config, None)
-    _check_known(model.config, anatomy)
+    _check_kind(name, model.config, anatomy)
     source = str(Path(name).absolute()) if Path(name).is_dir() and name not in own_models() else None
     return _assemble(model, own if tokenizer is None else tokenizer, anatomy, name, None, source)
 
@@ -107,13 +111,12 @@ def _wrap_pair(pair: tuple[Any, Any], tokenizer: Any, anatomy: Anatomy | None) -
 def _assemble(
     model: Any, tokenizer: Any, given: Anatomy | None, name: str, folder: Path | None, source: str | None
 ) -> LanguageModel:
-    known = FAMILIES.get(model.config.model_type)
-    anatomy = given or known
-    assert anatomy is not None
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(
             f"{name} needs a fast tokenizer, {type(tokenizer).__name__} is none: give one as tokenizer="
         )
+    known = FAMILIES.get(model.config.model_type)
+    anatomy = given or known or discover(model.eval(), tokenizer, name)
     anatomy.check(model)
     check_finite(model, name)
     lm = LanguageModel(model.eval(), tokenizer, anatomy, name, folder, source)
@@ -123,18 +126,15 @@ def _assemble(
             "give the tokenizer that the model was trained with"
         )
     # A model without memory behind it (device "meta") has shapes only, so nothing can be mismeasured on it.
-    if anatomy != known and lm.device.type != "meta":
+    if given not in (None, known) and lm.device.type != "meta":
         check_anatomy(lm)
     return lm
 
 
-def _check_known(config: Any, anatomy: Anatomy | None) -> None:
+def _check_kind(name: str, config: Any, anatomy: Anatomy | None) -> None:
+    """Before the weights are read."""
     if anatomy is None and config.model_type not in FAMILIES:
-        raise InputError(
-            f"the model type {config.model_type!r} is not among the supported ones "
-            f"({', '.join(sorted(FAMILIES))}): pass anatomy=Anatomy(...) with the paths of its parts; "
-            "CONTRIBUTING.md shows how to find them"
-        )
+        refuse_kind(name, kind_by_config(config))
 
 
 def _config(place: Place, revision: str | None) -> Any:

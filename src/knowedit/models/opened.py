@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from knowedit.errors import InputError
-from knowedit.models.anatomy import MODEL_PARTS, Anatomy
+from knowedit.models.anatomies.anatomy import MODEL_PARTS, Anatomy
 from knowedit.models.projection import Projection
 
 

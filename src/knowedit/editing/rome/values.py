@@ -16,7 +16,18 @@ from torch import Tensor
 
 from knowedit.editing.descent import descend
 from knowedit.facts import Fact
-from knowedit.models import LanguageModel, Site, batch, capture, locate, record, replay, target_ids
+from knowedit.models import (
+    LanguageModel,
+    Site,
+    batch,
+    capture,
+    intervene,
+    locate,
+    record,
+    replay,
+    resume,
+    target_ids,
+)
 
 Reduction = Literal["mean", "sum"]
 Decay = Literal["adam", "relative"]
@@ -142,10 +153,12 @@ class _Problem:
         target = target_ids(lm.tokenizer, fact.text, fact.target_new)
         rows = [*([*prompt.ids, *target[:-1]] for prompt in prompts), list(essence.ids)]
         starts = torch.tensor([prompt.last_subject for prompt in (*prompts, essence)], device=lm.device)
-        site, below = Site(layer, "mlp"), Site(layer, "mlp_down", "input")
-        with capture(lm, [site, below]) as found:
+        value, added, below = Site(layer, "mlp_down"), Site(layer, "mlp"), Site(layer, "mlp_down", "input")
+        with capture(lm, [value, added, below]) as found:
             self.recording = record(lm, batch(lm, rows), start=starts)
-        self.start, self.key = found[site][0, 0].double(), found[below][0, 0].double()
+        self.start, self.key = found[value][0, 0].double(), found[below][0, 0].double()
+        # Some families have a norm or a factor between the value and what the block adds.
+        self.is_added = lm.anatomy.residual_scale == 1.0 and torch.equal(found[value], found[added])
         self.norm = float(self.start.norm())
         self.target = torch.tensor(target, device=lm.device)
         self.positions = self._positions([len(p.ids) - 1 - p.last_subject for p in (*prompts, essence)])
@@ -167,15 +180,25 @@ class _Problem:
 
     def loss(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """Eqn. 8 as the settings read it, and log P[o* | p] after the bare prompt."""
-        states = self.recording.states[self.layer + 1]
-        states = torch.cat([states[:, :1] + delta.to(states), states[:, 1:]], dim=1)
-        logits = self._logits(states, self.layer + 1)
+        logits = self._logits(self._states(delta), self.layer + 1)
         index = self.target[None, :, None].expand(len(logits) - 1, -1, -1)
         tokens = logits[:-1].log_softmax(-1).gather(-1, index).squeeze(-1)
         loss = self._nll(tokens) + self.settings.kl_factor * self._divergence(logits[-1, 0])
         if self.settings.decay == "relative":
             loss = loss + self.settings.weight_decay * delta.norm() / self.norm**2
         return loss, tokens[0].detach().sum()
+
+    def _states(self, delta: Tensor) -> Tensor:
+        """After the block, when δ is added to the value at the first token of each row."""
+
+        def add(tensor: Tensor) -> Tensor:
+            return torch.cat([tensor[:, :1] + delta.to(tensor), tensor[:, 1:]], dim=1)
+
+        recording, layer = self.recording, self.layer
+        if self.is_added:
+            return add(recording.states[layer + 1])
+        with intervene(recording.lm, {Site(layer, "mlp_down"): add}):
+            return resume(recording, layer, recording.states[layer], stop=layer + 1)
 
     def _nll(self, tokens: Tensor) -> Tensor:
         """From log probabilities ``(prompts, target tokens)``, averaged over the prompts."""

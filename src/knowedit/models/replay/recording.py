@@ -81,7 +81,7 @@ def record(
     data, mask, cache = _behind_cache(lm, batch(lm, items), start, cache)
     states: list[Tensor] = []
     calls: list[_Call] = []
-    final = {Site(None, "final_norm", "input"): _adding_to(states)}
+    final = {Site(None, "final_norm", "input"): _adding_to(states, after=lm.n_layers)}
     skipping = _only_the_first(lm) if only_arguments else nullcontext()
     with _noting(lm, states, calls), intervene(lm, final, checked=False), skipping:
         logits = forward(lm, data, data.last, cache=cache, mask=mask)
@@ -90,9 +90,12 @@ def record(
     return Recording(lm, data, tuple(calls), tuple(states), logits)
 
 
-def _adding_to(states: list[Tensor]) -> Change:
+def _adding_to(states: list[Tensor], after: int) -> Change:
+    """Adds what goes into the final norm; some families use it before the blocks too, when fewer states are there."""
+
     def add(value: Tensor) -> Tensor:
-        states.append(value)
+        if len(states) == after:
+            states.append(value)
         return value
 
     return add

@@ -6,7 +6,7 @@ logic of its own, and hooks on these blocks still work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from knowedit.errors import InputError
+from knowedit.models.anatomies.anatomy import take_steps
 from knowedit.models.forwards import pick
 from knowedit.models.language_model import LanguageModel
 from knowedit.models.replay.prefix_cache import PrefixCache
@@ -56,7 +57,8 @@ def resume(
     chooser = _RowArguments(recording, states, rows, cache)
     for number in range(layer, stop):
         block, (args, kwargs) = blocks[number], recording.calls[number]
-        inputs, named = (states, *chooser(args)), chooser(kwargs)
+        inputs = (states, *(chooser.named(str(place + 1), value) for place, value in enumerate(args)))
+        named = {name: chooser.named(name, value) for name, value in kwargs.items()}
         if tensors is not None and number == layer:
             out = functional_call(block, dict(tensors), inputs, named, strict=False)
         else:
@@ -66,10 +68,14 @@ def resume(
 
 
 def read_out(lm: LanguageModel, states: Tensor, positions: Tensor | int | None = None) -> Tensor:
-    """Logits of the states after the last block: final norm and head, at ``positions`` (see `pick`)."""
-    logits = lm.module("head")(lm.module("final_norm")(pick(states, positions)))
+    """Logits of the states after the last block, at ``positions`` (see `pick`).
+
+    Final norm and head, with the scale or soft cap that the model has there.
+    """
+    normed = lm.module("final_norm")(pick(states, positions))
+    logits = lm.module("head")(take_steps(lm.anatomy.before_head, normed))
     assert isinstance(logits, Tensor)
-    return logits
+    return take_steps(lm.anatomy.after_head, logits)
 
 
 def replay(
@@ -129,7 +135,17 @@ class _RowArguments:
         if cache is not None and cache.n_rows != self.new:
             raise InputError(f"a KV cache of {cache.n_rows} rows does not fit {self.new} rows of states")
         self.cache = cache
+        self.anatomy = recorded.lm.anatomy
         self.done: dict[int, Any] = {}
+
+    def named(self, name: str, value: Any) -> Any:
+        """The block's argument of that name, or at that place, of the new rows."""
+        if name in self.anatomy.shared:
+            return value
+        if name in self.anatomy.per_head:
+            heads = value.unflatten(0, (self.recorded, -1))
+            return self._once(value, lambda: self._select(heads).flatten(0, 1))
+        return self(value)
 
     def __call__(self, value: Any) -> Any:
         """The argument, or the arguments in a tuple or dictionary, of the new rows."""
@@ -144,9 +160,9 @@ class _RowArguments:
             return value
         return self._once(value)
 
-    def _once(self, value: Any) -> Any:
+    def _once(self, value: Any, select: Callable[[], Any] | None = None) -> Any:
         if id(value) not in self.done:
-            self.done[id(value)] = self._select(value)
+            self.done[id(value)] = self._select(value) if select is None else select()
         return self.done[id(value)]
 
     def _select(self, value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from knowedit.models.anatomy import Anatomy
+from knowedit.models.anatomies.anatomy import Anatomy
 
 # Mistral and Qwen2 name their parts as Llama does. In these the MLP has a gate beside `mlp_up`; both
 # are multiplied before `mlp_down`, whose input is the key all the same.

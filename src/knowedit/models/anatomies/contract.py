@@ -7,19 +7,22 @@ its logits after the head. Such a model has to be refused before an experiment m
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from knowedit.errors import InputError
-from knowedit.models.forwards import Batch, batch
-from knowedit.models.hooks import Site, capture
+from knowedit.models.anatomies.anatomy import take_steps
+from knowedit.models.forwards import Batch, batch, pick
+from knowedit.models.hooks import Site, capture, intervene
 from knowedit.models.language_model import LanguageModel
 from knowedit.models.projection import Projection
-from knowedit.models.replay.recording import record
-from knowedit.models.replay.replaying import read_out, replay
+from knowedit.models.replay.recording import Recording, record
+from knowedit.models.replay.replaying import read_out, replay, resume
 
 PROBE_LENGTHS = (8, 5)
+ALONE = "law 7 (a row alone, or behind a KV cache = the row in a padded batch, and no token depends on later ones)"
 
 
 def check_anatomy(lm: LanguageModel) -> dict[str, float]:
@@ -46,7 +49,8 @@ def _measure(
         raise InputError(
             f"{law}: cannot be measured on {lm.name} ({str(problem).splitlines()[0]})"
         ) from problem
-    limit = max(1e-5, 8 * torch.finfo(lm.dtype).eps)
+    # Law 7 compares kernels of different shapes, whose sums differ by rounding in every block.
+    limit = max(1e-4 if law == ALONE else 1e-5, 8 * torch.finfo(lm.dtype).eps)
     if not error <= limit:
         raise InputError(
             f"{law}: fails on {lm.name} with a relative error of {error:.2g} (allowed {limit:.2g}); "
@@ -56,15 +60,24 @@ def _measure(
 
 
 def _probe(lm: LanguageModel) -> Batch:
-    # Fixed ids far apart: no random state is touched.
     longest = lm.max_tokens or max(PROBE_LENGTHS)
     return batch(
         lm,
-        [
-            [(7919 * (row + 1) * (i + 1)) % lm.vocabulary for i in range(n)][:longest]
-            for row, n in enumerate(PROBE_LENGTHS)
-        ],
+        [_ids(row, n, lm.vocabulary)[:longest] for row, n in enumerate(PROBE_LENGTHS)],
     )
+
+
+def _ids(row: int, tokens: int, vocabulary: int) -> list[int]:
+    # Fixed ids far apart: no random state is touched.
+    return [(7919 * (row + 1) * (i + 1)) % vocabulary for i in range(tokens)]
+
+
+def probe_ids(model: Any) -> Tensor:
+    """Fixed token ids ``(rows, tokens)`` for a model whose anatomy is not known yet; no padding."""
+    longest = getattr(model.config, "max_position_embeddings", None) or max(PROBE_LENGTHS)
+    vocabulary = len(model.get_input_embeddings().weight)
+    rows = range(len(PROBE_LENGTHS))
+    return torch.tensor([_ids(row, min(longest, max(PROBE_LENGTHS)), vocabulary) for row in rows])
 
 
 def _error(found: Tensor, expected: Tensor) -> float:
@@ -96,7 +109,8 @@ def _residual(lm: LanguageModel, data: Batch) -> float:
     def added(layer: int) -> float:
         block = seen[Site(layer, "block")]
         parts = (Site(layer, "block", "input"), Site(layer, "attention"), Site(layer, "mlp"))
-        return _error(sum((seen[site].to(block.device) for site in parts), torch.zeros_like(block)), block)
+        before, *two = (seen[site].to(block.device) for site in parts)
+        return _error(sum((lm.anatomy.residual_scale * value for value in two), before), block)
 
     return max(added(layer) for layer in range(lm.n_layers))
 
@@ -111,10 +125,54 @@ def _resumed(lm: LanguageModel, data: Batch) -> float:
 def _head(lm: LanguageModel, data: Batch) -> float:
     with capture(lm, [Site(None, "head")]) as seen:
         full = lm.logits(data)
-    # A soft cap hardly moves small logits, so what follows the head must not change a single bit.
-    if not torch.equal(seen[Site(None, "head")].to(full.device), full):
+    # A soft cap hardly moves small logits, so what is not in the anatomy must not change a single bit.
+    if not torch.equal(take_steps(lm.anatomy.after_head, seen[Site(None, "head")]).to(full.device), full):
         return float("inf")
     return _error(read_out(lm, record(lm, data).states[-1]), full)
+
+
+def _alone(lm: LanguageModel, data: Batch) -> float:
+    full = lm.logits(data)
+    found = [_row_alone(lm, data, full, row) for row in range(data.rows)]
+    recording = record(lm, data, start=data.lengths // 2)
+    last = pick(full, data.last)
+    again = torch.tensor([data.rows - 1, *range(data.rows)], device=full.device)
+    states = recording.states[0].index_select(0, again.to(recording.states[0].device))
+    replayed = replay(recording, 0, states, again, recording.batch.last[again])
+    return max(*found, _error(recording.logits, last), _error(replayed, last[again.to(last.device)]))
+
+
+def _row_alone(lm: LanguageModel, data: Batch, full: Tensor, row: int) -> float:
+    """The model as its library runs it, on one row and on its beginning, without anything of ours."""
+    tokens = int(data.lengths[row])
+    return max(
+        _error(lm.model(input_ids=data.ids[row : row + 1, :end], use_cache=False).logits[0], full[row, :end])
+        for end in (tokens, max(1, tokens - 2))
+    )
+
+
+def _mixing(lm: LanguageModel, data: Batch) -> float:
+    """How much a token's MLP output depends on another token when the attention's output is held."""
+    recording = record(lm, data)
+    found = [_mixed(recording, layer) for layer in range(lm.n_layers)]
+    attentive = any(attention > 0 for attention, _ in found) or data.tokens == 1
+    return max(mlp for _, mlp in found) if attentive else float("inf")
+
+
+def _mixed(recording: Recording, layer: int) -> tuple[float, float]:
+    """How far attention and MLP of a layer move at later tokens when the first one changes and the other is held."""
+    lm, states = recording.lm, recording.states[layer]
+    changed = torch.cat([states[:, :1].flip(-1), states[:, 1:]], dim=1)
+    sites = Site(layer, "attention"), Site(layer, "mlp")
+    with capture(lm, sites) as clean:
+        resume(recording, layer, states, stop=layer + 1)
+
+    def moved(site: Site, held: Site) -> float:
+        with intervene(lm, {held: lambda _value: clean[held]}), capture(lm, [site]) as seen:
+            resume(recording, layer, changed, stop=layer + 1)
+        return _error(seen[site][:, 1:], clean[site][:, 1:]) if states.shape[1] > 1 else 0.0
+
+    return moved(*sites), moved(*reversed(sites))
 
 
 def _reverted(lm: LanguageModel, data: Batch) -> float:
@@ -142,4 +200,6 @@ LAWS: dict[str, Callable[[LanguageModel, Batch], float]] = {
     "law 4 (resuming from any block = the full run)": _resumed,
     "law 5 (head(norm(state)) = logits)": _head,
     "law 6 (a swapped weight is used, and putting the old one back restores every bit)": _reverted,
+    ALONE: _alone,
+    "law 8 (the attention reads other tokens, the MLP does not)": _mixing,
 }

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from knowedit.errors import InputError
 
 MODEL_PARTS = ("embedding", "position_embedding", "final_norm", "head")
 BLOCK_PARTS = ("block", "attention", "attention_out", "mlp", "mlp_up", "mlp_down")
+
+Steps: TypeAlias = tuple[tuple[str, float], ...]
+"""What is done to each number in turn: ``multiply`` or ``divide`` by a value, or ``cap`` at it by a tanh."""
+
+
+def take_steps(steps: Steps, values: Any) -> Any:
+    """A tensor after the steps, computed as the models do it."""
+    for kind, by in steps:
+        if kind == "cap":
+            values = (values / by).tanh() * by
+        else:
+            values = values * by if kind == "multiply" else values / by
+    return values
 
 
 @dataclass(frozen=True)
@@ -23,12 +36,20 @@ class Anatomy:
         blocks: the list of blocks.
         final_norm: the norm after the last block.
         head: the projection to logits.
-        attention: the attention sublayer; its output is added to the residual stream.
+        attention: the module whose output the block adds to the residual stream: the attention sublayer, or
+            the norm after it where there is one.
         attention_in: the projections to queries, keys and values; one entry where they are fused.
         attention_out: the projection that ends the attention.
-        mlp: the MLP sublayer; its output is added to the residual stream.
+        mlp: the module whose output the block adds: the MLP sublayer, its last projection where the MLP is no
+            module of its own, or the norm after it.
         mlp_up: the MLP's first projection, width to inner width.
-        mlp_down: the MLP's last projection, inner width to width: the associative memory.
+        mlp_down: the MLP's last projection, inner width to width: the associative memory. Its input and
+            output are key and value, whatever norm comes after it.
+        residual_scale: the number that the block multiplies both outputs with when it adds them.
+        before_head: what happens between the final norm and the head.
+        after_head: what makes the logits out of the head's output: a soft cap, a scale.
+        per_head: the names of a block's arguments (or their places) whose first axis is rows times heads.
+        shared: the names of those whose first axis has nothing to do with rows, so that all rows share them.
     """
 
     embedding: str
@@ -42,6 +63,11 @@ class Anatomy:
     mlp: str
     mlp_up: str
     mlp_down: str
+    residual_scale: float = 1.0
+    before_head: Steps = ()
+    after_head: Steps = ()
+    per_head: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
     @property
     def attention_in_parts(self) -> tuple[str, ...]:
