@@ -132,7 +132,7 @@ def _in_rows(function: Change, shape: list[int]) -> Change:
     def change(value: Tensor) -> Tensor:
         if value.ndim != 2:
             return function(value)
-        return function(value.unflatten(0, shape)).reshape(value.shape)
+        return function(value.reshape(*shape, value.shape[-1])).reshape(value.shape)
 
     return change
 

@@ -198,12 +198,16 @@ def _position_embedding(calls: list[Call], embedding: str, first: Call) -> str |
             continue
         rows = call.output[0] if call.output.ndim > 2 else call.output
         wide = first.input is not None and rows.shape[-1] == first.input.shape[-1]
-        if isinstance(call.module, nn.Embedding) and wide and len(rows.unique(dim=0)) == len(rows):
+        if (
+            isinstance(call.module, nn.Embedding)
+            and wide
+            and len({tuple(row) for row in rows.tolist()}) == len(rows)
+        ):
             return call.path
     return None
 
 
-def _row_arguments(model: Any, block: Call) -> dict[str, tuple[str, ...]]:
+def _row_arguments(model: Any, block: Call) -> dict[str, Any]:
     """Which tensors among a block's arguments have rows times heads, or no rows at all, on their first axis."""
     assert block.input is not None
     rows, heads = block.input.shape[0], getattr(model.config, "num_attention_heads", 0) or 0

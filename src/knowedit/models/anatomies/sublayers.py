@@ -132,5 +132,5 @@ def _last(calls: list[Call], width: int) -> Call | None:
 def _sizes(call: Call) -> tuple[int, int]:
     """The lengths that go into and come out of a projection; from its weight, as its type stores it."""
     transposed = next(t for kind, t in STORED_TRANSPOSED.items() if isinstance(call.module, kind))
-    shape: tuple[int, ...] = tuple(call.module.weight.shape)  # type: ignore[union-attr, arg-type]
+    shape: tuple[int, ...] = tuple(call.module.weight.shape)  # type: ignore[arg-type]
     return (shape[0], shape[1]) if transposed else (shape[1], shape[0])

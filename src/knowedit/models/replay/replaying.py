@@ -74,8 +74,9 @@ def read_out(lm: LanguageModel, states: Tensor, positions: Tensor | int | None =
     """
     normed = lm.module("final_norm")(pick(states, positions))
     logits = lm.module("head")(take_steps(lm.anatomy.before_head, normed))
+    logits = take_steps(lm.anatomy.after_head, logits)
     assert isinstance(logits, Tensor)
-    return take_steps(lm.anatomy.after_head, logits)
+    return logits
 
 
 def replay(
