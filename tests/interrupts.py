@@ -1,20 +1,25 @@
-"""An interrupt at the n-th instruction of a piece of code, whichever that is."""
+"""Interrupts at chosen places, and real ones at chosen times."""
 
 from __future__ import annotations
 
+import dis
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from functools import cache
+from types import CodeType, FrameType
 from typing import Any
+
+LOOKS = ("RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD")
+"""After these instructions Python looks whether there is an interrupt, and after no other."""
 
 
 class Interrupter:
-    """Raises an exception before the n-th instruction that runs in certain files.
+    """Raises an exception at the n-th of the places in certain files where Python would raise a KeyboardInterrupt.
 
-    Python looks for interrupts after calls, at jumps back and at the start of a function. An instruction later is as
-    good as those, and all instructions are more than those.
+    Elsewhere it could do harm that no interrupt does: between the body of a ``with lock:`` and the call that lets go of
+    the lock Python does not look.
     """
 
     def __init__(
@@ -23,6 +28,7 @@ class Interrupter:
         self.at, self.files, self.error = at, files, error
         self.seen = 0
         self.where: list[str] = []
+        self._before: dict[FrameType, str] = {}
 
     def __enter__(self) -> Interrupter:
         sys.settrace(self._called)
@@ -30,6 +36,7 @@ class Interrupter:
 
     def __exit__(self, *_: object) -> None:
         sys.settrace(None)
+        self._before.clear()
 
     def _called(self, frame: FrameType, event: str, _argument: Any) -> Callable[..., Any] | None:
         name = frame.f_code.co_filename
@@ -41,13 +48,26 @@ class Interrupter:
 
     def _step(self, frame: FrameType, event: str, _argument: Any) -> Callable[..., Any]:
         if event in ("call", "opcode"):
-            self.seen += 1
-            if self.seen == self.at:
+            looks = event == "call" or self._before.get(frame) in LOOKS
+            self._before[frame] = _name(frame)
+            self.seen += looks
+            if looks and self.seen == self.at:
                 self.where.append(
                     f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name} {event}"
                 )
                 raise self.error
+        elif event == "return":
+            self._before.pop(frame, None)
         return self._step
+
+
+def _name(frame: FrameType) -> str:
+    return _names(frame.f_code)[frame.f_lasti]
+
+
+@cache
+def _names(code: CodeType) -> dict[int, str]:
+    return {one.offset: one.opname for one in dis.get_instructions(code)}
 
 
 @contextmanager

@@ -109,11 +109,7 @@ def test_in_one_thread(edits):
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers that send signals")
 @pytest.mark.usefixtures("often")
 def test_with_a_second_thread(edits):
-    """Nobody waits in vain here: whoever holds the model lets it go within milliseconds.
-
-    The interrupts are real signals. One raised by hand between the end of a ``with lock:`` and the call that lets go
-    of the lock, where Python delivers none, would leave the other thread waiting.
-    """
+    """By real signals. Nobody waits in vain here: whoever holds the model lets it go within milliseconds."""
     lm, every = edits
     untouched, hits, steps, refusals = Untouched(lm), 0, 0, []
 
