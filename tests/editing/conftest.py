@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -98,3 +99,12 @@ class Untouched:
         assert [handle.edit for handle in applied_edits(self.lm)] == [h.edit for h in self.overlays], n
         if not self.overlays:
             assert (moved, NOTE in self.lm.model.__dict__) == ([], False), n
+
+
+@pytest.fixture
+def often():
+    """Threads take turns every 50 microseconds, not every 5000."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(5e-5)
+    yield
+    sys.setswitchinterval(before)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -60,15 +59,6 @@ class Player:
                     self.play(depth + 1)
             case "raise" if depth:
                 raise Stop
-
-
-@pytest.fixture
-def often():
-    """Threads take turns every 50 microseconds, not every 5000."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(5e-5)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.fixture

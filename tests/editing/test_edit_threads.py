@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,14 +16,7 @@ from knowedit.models import fingerprint
 from knowedit.models.overlays.pile import NOTE
 from tests.editing.conftest import changed, low_rank, plain_edit, state, storages
 
-
-@pytest.fixture(autouse=True)
-def often():
-    """Threads take turns every 50 microseconds, not every 5000."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(5e-5)
-    yield
-    sys.setswitchinterval(before)
+pytestmark = pytest.mark.usefixtures("often")
 
 
 @pytest.fixture
