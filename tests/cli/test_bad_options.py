@@ -31,6 +31,7 @@ WRITE = ("--out", "new")
 BASE: dict[str, tuple[str, ...]] = {
     "demo": (),
     "models": (),
+    "models check": ("organism-gpt2",),
     "facts": (),
     "profiles": (),
     "edit": ("--subject", "Ann", "--prompt", "{} plays the", "--target-new", "cello", *WRITE),
@@ -183,6 +184,7 @@ OWN: dict[tuple[str, str], tuple[str | tuple[str, ...], ...]] = {
     ("data compile", "--paraphrases"): COUNT,
     ("data compile", "--neighbors"): COUNT,
     ("organism info", "name"): NAME,
+    ("models check", "model"): ("nonsense", "", LONG, "folder", "text", "\x1b[31m"),
     ("organism train", "name"): NAME,
     ("organism train", "--work"): ("", LONG, "text", "text/run"),
     ("organism train", "--out"): ("", LONG, "text", "text/run"),
@@ -225,10 +227,10 @@ def options() -> list[tuple[str, str]]:
     group = typer.main.get_command(app)
     found = []
     for path in COMMANDS:
-        command, context = group, None
-        for word in path.split():
-            context = command.make_context("knowedit", [word], resilient_parsing=True, parent=context)
-            command = command.resolve_command(context, [word])[1]
+        command, context, words = group, None, path.split()
+        while words:  # "data check" is a command of a group, "models check" one of the program with two words
+            context = command.make_context("knowedit", [*words], resilient_parsing=True, parent=context)
+            _, command, words = command.resolve_command(context, words)
         params = [param for param in command.params if param.name not in ("quiet", "verbose")]
         found += [(path, max(param.opts, key=len)) for param in params]
     return found

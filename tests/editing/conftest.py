@@ -97,6 +97,7 @@ class Untouched:
         if n % 100 == 1:
             assert changed(self.lm, self.weights) == [], n
         assert [handle.edit for handle in applied_edits(self.lm)] == [h.edit for h in self.overlays], n
+        assert torch.is_grad_enabled(), n
         if not self.overlays:
             assert (moved, NOTE in self.lm.model.__dict__) == ([], False), n
 

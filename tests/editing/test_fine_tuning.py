@@ -263,5 +263,5 @@ def test_bad_requests_are_refused(family):
 def test_a_loss_that_is_not_finite_is_refused(fresh_lm):
     lm = fresh_lm("gptj")
     oracles.down(lm, 2).weight.data[0, 0] = float("nan")
-    with pytest.raises(NumericalError, match="loss of fine-tuning"):
+    with pytest.raises(NumericalError, match="first in the output of the mlp of layer 2"):
         EDITORS["FT"].edit(lm, [FACT])

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import starmap
 from operator import call
@@ -127,10 +128,11 @@ class _State:
         own, done, total = self.own(model, parameter).detach(), 0, None
         if old is not None and old.changes == changes[: len(old.changes)] and old.total is not None:
             done, total = len(old.changes), old.total
-        with torch.no_grad(), torch.inference_mode(own.is_inference()):  # a parameter stays the kind it is
+        # A parameter stays the kind it is. No no_grad: interrupted on its way out, it would leave gradients off.
+        with torch.inference_mode() if own.is_inference() else nullcontext():
             total = own.double() if total is None else total
             for change in changes[done:]:
-                total = change(total)
+                total = change(total).detach()
             tensor = rounded(path, total, own.dtype)
         kept = total if len(changes) > 1 else None
         return _Covered(path, parameter, own, changes, kept, tensor, _version(parameter))
