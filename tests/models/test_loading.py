@@ -330,6 +330,16 @@ def changed(folder: Path, out: Path, **entries) -> Path:
     return out
 
 
+def test_a_tokenizer_without_a_number_for_its_longest_text_is_refused(tiny_gpt2, tmp_path: Path):
+    tiny_gpt2.model.save_pretrained(tmp_path / "a")
+    tiny_gpt2.tokenizer.save_pretrained(tmp_path / "a")
+    file = tmp_path / "a" / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_max_length": [1024]}))
+    with pytest.raises(InputError, match=r"model_max_length \[1024\], expected a number") as error:
+        load(tmp_path / "a")
+    one_line(error)
+
+
 @pytest.mark.parametrize(
     ("how", "words"),
     [

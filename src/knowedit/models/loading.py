@@ -22,6 +22,7 @@ from knowedit.models.sources.checks import check_config
 from knowedit.models.sources.finite import check_finite
 from knowedit.models.sources.hub import hub_answers, quiet
 from knowedit.models.sources.places import Place
+from knowedit.reading import shown
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
 # What transformers raises for files that it cannot make sense of: anything, and tokenizers raise Exception itself.
@@ -114,6 +115,11 @@ def _assemble(
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(
             f"{name} needs a fast tokenizer, {type(tokenizer).__name__} is none: give one as tokenizer="
+        )
+    if not isinstance(longest := getattr(tokenizer, "model_max_length", 0), int | float):
+        raise InputError(
+            f"the tokenizer of {name} has the model_max_length {shown(longest)}, expected a number: correct its "
+            "tokenizer_config.json"
         )
     known = FAMILIES.get(model.config.model_type)
     anatomy = given or known or discover(model.eval(), tokenizer, name)
