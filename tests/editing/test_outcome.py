@@ -26,6 +26,7 @@ from knowedit.evaluation.records.record import Record
 from knowedit.evaluation.runs.station import EvaluationJob, EvaluationStation
 from knowedit.facts import Fact
 from knowedit.models import target_ids
+from knowedit.reading import checked
 from tests.editing import oracles
 from tests.editing.conftest import FACT, PREFIXES, changed, low_rank, moment_of, plain_edit, state, storages
 from tests.models.oracles import full_logits
@@ -150,7 +151,7 @@ def test_the_file_keeps_the_outcome_and_the_digest_covers_it(tiny_gpt2, tmp_path
     assert replace(edit, outcome=None).digest != edit.digest
     combined = Edit.combined([edit, replace(edit, provenance=replace(edit.provenance, seed=7))])
     assert (combined.outcome, edit.compressed(1).outcome) == (None, edit.outcome)
-    assert Outcome.of_json(combined.provenance.settings["parts"][0]["outcome"]) == edit.outcome
+    assert checked(Outcome, combined.provenance.settings["parts"][0]["outcome"], "a part", "") == edit.outcome
 
 
 @pytest.mark.parametrize("profile", PROFILES["rome"])
@@ -219,4 +220,4 @@ def test_a_search_that_succeeds_is_no_edit_that_took():
 
 def test_the_outcome_is_json(tiny_gpt2):
     outcome = plain_edit(tiny_gpt2, {(1, "mlp_down"): low_rank(tiny_gpt2, 1, "mlp_down")}).outcome
-    assert Outcome.of_json(json.loads(json.dumps(outcome.as_json()))) == outcome
+    assert checked(Outcome, json.loads(json.dumps(outcome.as_json())), "it", "") == outcome

@@ -27,9 +27,8 @@ def put_on(edit: Content, lm: LanguageModel, overlay: Overlay, check: Check) -> 
 
     edit.check_base(lm, check=check)
     below = [overlay.source for overlay in overlays_on(lm.model)]
-    for text in contradictions([*below, edit]):
-        if f"{edit.digest:.12}" in text:  # the others were warned of when they were applied
-            warnings.warn(text, stacklevel=3)
+    for text in contradictions([*below, edit], of_last=True):  # of the others when they were applied
+        warnings.warn(text, stacklevel=3)
     change_overlays(lm.model, added)
 
 

@@ -32,20 +32,23 @@ class _Claim(NamedTuple):
         return apart and _plain(self.object) != _plain(other.object)
 
 
-def contradictions(edits: Sequence[Content]) -> list[str]:
+def contradictions(edits: Sequence[Content], *, of_last: bool = False) -> list[str]:
     """A sentence about each pair of edits that contradict each other; empty if none do.
 
     Prompts are compared with their subjects filled in, objects as they are, both without regard to white space.
 
     Args:
         edits: in the order in which they are applied.
+        of_last: only pairs that the last one is in.
     """
     seen: dict[str, list[_Claim]] = {}
     found: dict[str, None] = {}
-    for text, claim in (pair for edit in edits for pair in _claims(edit)):
-        earlier = seen.setdefault(_plain(text), [])
-        found.update(dict.fromkeys(_said(text, one, claim) for one in earlier if claim.against(one)))
-        earlier.append(claim)
+    for edit in edits:
+        for text, claim in _claims(edit):
+            earlier = seen.setdefault(_plain(text), [])
+            if edit is edits[-1] or not of_last:
+                found.update(dict.fromkeys(_said(text, one, claim) for one in earlier if claim.against(one)))
+            earlier.append(claim)
     return list(found)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from knowedit.errors import InputError, NumericalError
+from knowedit.errors import InputError
 from knowedit.facts import Fact
 from knowedit.models import LanguageModel, batch, encode, forward, target_ids
 
@@ -54,11 +54,6 @@ class Outcome:
     def as_json(self) -> dict[str, Any]:
         """As files have it."""
         return {name: list(map(asdict, found)) for name, found in vars(self).items()}
-
-    @classmethod
-    def of_json(cls, found: Mapping[str, Any]) -> Self:
-        """The outcome that `as_json` gave."""
-        return cls(**{when: tuple(Prediction(**one) for one in found[when]) for when in ("before", "after")})
 
     @property
     def took(self) -> bool:
@@ -122,11 +117,6 @@ def _predicted(lm: LanguageModel, facts: Sequence[Fact]) -> list[Prediction]:
     starts = torch.tensor([len(head) - 1 for head, _ in read], device=lm.device)
     offsets = torch.arange(longest, device=lm.device)
     logits = forward(lm, data, (starts[:, None] + offsets).minimum(data.last[:, None])).float()
-    if not bool(logits.isfinite().all()):
-        raise NumericalError(
-            f"the logits of {lm.name} after {facts[0].text!r} are not finite, so it predicts nothing: load it in a "
-            "wider number format, or remove the edits that made it so"
-        )
     rows = iter(logits)
     return [
         _prediction(lm, head, pair, [next(rows) for ids in pair if ids])

@@ -102,16 +102,15 @@ class _State:
 
     def with_overlays(self, model: nn.Module, overlays: tuple[Overlay, ...]) -> _State:
         """The state with exactly ``overlays``; parameters whose changes stay the same keep what they have."""
+        kept: Mapping[nn.Parameter, _Covered] = {}
         below = len(self.overlays)
-        if (
-            overlays[:below] == self.overlays
-        ):  # what is added on top must not cost a look at all that is below
-            changes = self._added(_by_parameter(model, overlays[below:]))
+        if overlays[:below] == self.overlays:
+            # What is added on top must not cost a look at all that is below.
+            changes, kept = self._added(_by_parameter(model, overlays[below:])), self.covered
         else:
             changes = _by_parameter(model, overlays)
             for parameter in self.covered.keys() - changes.keys():
                 self.covered[parameter].check(model)
-        kept = self.covered if overlays[:below] == self.overlays else {}
         covered = {parameter: self._cover(model, parameter, *found) for parameter, found in changes.items()}
         return replace(self, overlays=overlays, covered={**kept, **covered})
 
@@ -128,8 +127,10 @@ class _State:
         own, done, total = self.own(model, parameter).detach(), 0, None
         if old is not None and old.changes == changes[: len(old.changes)] and old.total is not None:
             done, total = len(old.changes), old.total
-        # A parameter stays the kind it is. No no_grad: interrupted on its way out, it would leave gradients off.
-        with torch.inference_mode() if own.is_inference() else nullcontext():
+        # A parameter stays the kind it is. Only where it has to be, and no no_grad: interrupted on its way out,
+        # either would leave its mode on.
+        kind = own.is_inference()
+        with nullcontext() if kind == torch.is_inference_mode_enabled() else torch.inference_mode(kind):
             total = own.double() if total is None else total
             for change in changes[done:]:
                 total = change(total).detach()
